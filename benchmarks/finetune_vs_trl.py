@@ -1,0 +1,275 @@
+"""Ours and TRL side by side: the same model, rows, batch size and optimizer, in turns A B C A B C.
+
+    python benchmarks/finetune_vs_trl.py [--quick] [--hidden 512] [--repetitions 3] [--memory both]
+
+Each turn is a process forked from one warm parent, and what is measured is its CPU time on one thread, in which a busy
+neighbour shows less than in wall time. It covers training alone: TRL's tokenization and packing, which its constructor
+does, are not counted against it, but a reference pass is, ours as well as TRL's. Gradient checkpointing, on by default
+in TRL, is also shown switched off. Our side asks the C library to keep freed memory, as `regimen run` does, and TRL's
+does not, as TRL does not; `--memory both` asks for both sides and `--memory neither` for none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import copy
+import logging
+import multiprocessing
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, NamedTuple, cast
+
+import datasets
+import numpy as np
+import torch
+import transformers
+import trl
+
+from finetune_data import make_model, make_pair_texts, make_rows, make_tokenizer
+from regimen.finetune.allocator import keep_freed_memory
+from regimen.finetune.batching import length_batches, padding_fraction, sorted_batches
+from regimen.finetune.collate import Row, collate
+from regimen.finetune.losses import sft_loss
+from regimen.finetune.pairs import PairRow, collate_pairs, shared_lengths
+from regimen.finetune.preference import dpo_loss, sequence_logprobs
+from regimen.finetune.reference import reference_logprobs
+
+LEARNING_RATE = {"sft": 1e-4, "dpo": 1e-5}
+MAX_GRAD_NORM = 1.0
+BETA = 0.1
+
+
+class Measured(NamedTuple):
+    seconds: float
+    steps: int
+    loss: float
+
+
+class Contestant(NamedTuple):
+    name: str
+    run: Callable[[], Measured]
+
+
+def our_step(model: Any, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def ours_sft(model: Any, rows: list[Row], batch_size: int) -> Measured:
+    start, losses = time.process_time(), []
+    lengths = np.array([len(row["input_ids"]) for row in rows])  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=LEARNING_RATE["sft"], weight_decay=0.0, fused=True)
+    for places in length_batches(lengths, batch_size, np.random.default_rng(0)):
+        loss = sft_loss(model, collate([rows[place] for place in places], fold=True))
+        our_step(model, optimizer, loss.sum / loss.count)
+        losses.append(loss.sum.detach() / loss.count)
+    return Measured(time.process_time() - start, len(losses), float(torch.stack(losses).mean()))
+
+
+def ours_dpo(model: Any, pairs: list[PairRow], batch_size: int, epochs: int) -> Measured:
+    start, losses = time.process_time(), []
+    lengths = shared_lengths(pairs)
+    table = reference_logprobs(
+        model,
+        sorted_batches(lengths, 2 * batch_size),
+        lambda places: collate_pairs([pairs[place] for place in places]),
+        len(pairs),
+    )
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=LEARNING_RATE["dpo"], weight_decay=0.0, fused=True)
+    for epoch in range(epochs):
+        for places in length_batches(lengths, batch_size, np.random.default_rng([0, epoch])):
+            batch = collate_pairs([pairs[place] for place in places])
+            loss = dpo_loss(sequence_logprobs(model, batch), table.of(places), beta=BETA)
+            our_step(model, optimizer, loss.sum / loss.count)
+            losses.append(loss.sum.detach() / loss.count)
+    return Measured(time.process_time() - start, len(losses), float(torch.stack(losses).mean()))
+
+
+def trl_settings(kind: str, batch_size: int, checkpointing: bool) -> dict[str, Any]:
+    return {
+        "output_dir": tempfile.mkdtemp(),
+        "per_device_train_batch_size": batch_size,
+        "learning_rate": LEARNING_RATE[kind],
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": MAX_GRAD_NORM,
+        "activation_checkpointing": checkpointing,
+        "max_length": None,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
+def trl_sft(model: Any, rows: list[Row], batch_size: int, checkpointing: bool, **extra: Any) -> Measured:
+    data = datasets.Dataset.from_list([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
+    args = trl.SFTConfig(**trl_settings("sft", batch_size, checkpointing) | {"num_train_epochs": 1} | extra)
+    return timed(trl.SFTTrainer(model, args=args, train_dataset=data, processing_class=make_tokenizer()))
+
+
+def timed(trainer: Any) -> Measured:
+    trainer.remove_callback(transformers.PrinterCallback)
+    start = time.process_time()
+    result = trainer.train()
+    seconds = time.process_time() - start + getattr(trainer, "reference_seconds", 0.0)
+    return Measured(seconds, result.global_step, result.training_loss)
+
+
+class ClockedDPO(trl.DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer, which computes references in its constructor: that time counts as well."""
+
+    reference_seconds = 0.0
+
+    def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        dataset = super()._precompute_ref_logps(*args, **kwargs)
+        self.reference_seconds += time.process_time() - start
+        return dataset
+
+
+def make_trl_dpo(model: Any, texts: list[dict[str, str]], batch_size: int, checkpointing: bool, **extra: Any) -> Any:
+    args = trl.DPOConfig(**trl_settings("dpo", batch_size, checkpointing) | {"beta": BETA} | extra)
+    data = datasets.Dataset.from_list(texts)
+    return ClockedDPO(model, copy.deepcopy(model), args=args, train_dataset=data, processing_class=make_tokenizer())
+
+
+def forked(run: Callable[[], Measured], keep_memory: bool) -> Measured:
+    """Runs it in a child process, since what the C library was asked for cannot be taken back."""
+
+    def work() -> None:
+        if keep_memory:
+            keep_freed_memory()
+        sender.send(run())
+
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=work)
+    child.start()
+    sender.close()
+    measured = receiver.recv()
+    child.join()
+    return cast(Measured, measured)
+
+
+def compete(title: str, contestants: list[Contestant], repetitions: int, memory: str, units: int, unit: str) -> None:
+    """Runs all in turns; the first is ours, and ratios are taken within a turn."""
+    results = [
+        [
+            forked(contestant.run, memory == "both" or (memory == "ours" and contestant is contestants[0]))
+            for contestant in contestants
+        ]
+        for _ in range(repetitions)
+    ]
+    print(f"\n{title} (n = {repetitions}; min / median / max)")
+    print(f"{'':44}{'CPU s':>24}{f'{unit}/s':>10}{'ours is x faster':>24}{'steps':>7}{'loss':>9}")
+    for place, contestant in enumerate(contestants):
+        seconds = [turn[place].seconds for turn in results]
+        ratios = [turn[place].seconds / turn[0].seconds for turn in results]
+        last = results[-1][place]
+        rate = units / statistics.median(seconds)
+        print(
+            f"{contestant.name:44}{spread(seconds):>24}{rate:10.1f}{spread(ratios):>24}{last.steps:7}{last.loss:9.4f}"
+        )
+
+
+def spread(values: list[float]) -> str:
+    return f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f}"
+
+
+def compete_sft(options: argparse.Namespace, model: Any) -> None:
+    rows, size = make_rows(options.rows), options.batch_size
+    lengths = np.array([len(row["input_ids"]) for row in rows])  # type: ignore[arg-type]
+    trained = sum(label != -100 for row in rows for label in row["labels"])  # type: ignore[union-attr]
+    random_batches = length_batches(lengths, size, np.random.default_rng(0), group=False)
+    batches = length_batches(lengths, size, np.random.default_rng(0))
+    area = sum(collate([rows[place] for place in places], fold=True)["input_ids"].numel() for places in batches)
+    print(f"SFT: {len(rows)} rows, {lengths.sum()} tokens, {trained / lengths.sum():.0%} trained, batch {size}")
+    print(
+        f"padding: random order {padding_fraction(lengths, random_batches):.1%}, length batches "
+        f"{padding_fraction(lengths, batches):.1%}, length batches folded (ours) {1 - lengths.sum() / area:.1%}"
+    )
+
+    def theirs(name: str, batch_size: int, checkpointing: bool, **extra: Any) -> Contestant:
+        return Contestant(name, lambda: trl_sft(copy.deepcopy(model), rows, batch_size, checkpointing, **extra))
+
+    contestants = [
+        Contestant("regimen", lambda: ours_sft(copy.deepcopy(model), rows, size)),
+        theirs("TRL defaults", size, True),
+        theirs("TRL, no checkpointing", size, False),
+        theirs("TRL, length grouping, no checkpointing", size, False, train_sampling_strategy="group_by_length"),
+        theirs("TRL, padding-free, no checkpointing", size, False, padding_free=True),
+        theirs("TRL, packing bfd 512 x 1, no checkpointing", 1, False, packing=True, max_length=512),
+    ]
+    compete("SFT, one epoch", contestants, options.repetitions, options.memory, int(lengths.sum()), "tokens")
+
+
+def compete_dpo(options: argparse.Namespace, model: Any, epochs: int) -> None:
+    texts, size = make_pair_texts(options.pairs), options.batch_size
+    # TRL tokenizes; we train on exactly the ids it made.
+    tokenized = make_trl_dpo(copy.deepcopy(model), texts, size, False).train_dataset
+    pairs: list[PairRow] = [dict(row) for row in tokenized]
+    prompt = sum(len(pair["prompt_ids"]) for pair in pairs)  # type: ignore[arg-type]
+    tokens = int(shared_lengths(pairs).sum())
+    print(f"\nDPO: {len(pairs)} pairs, {tokens} tokens with prompts once, {prompt / tokens:.0%} prompt, batch {size}")
+
+    def theirs(name: str, checkpointing: bool, **extra: Any) -> Contestant:
+        extra = {"num_train_epochs": epochs} | extra
+        return Contestant(name, lambda: timed(make_trl_dpo(copy.deepcopy(model), texts, size, checkpointing, **extra)))
+
+    contestants = [
+        Contestant("regimen", lambda: ours_dpo(copy.deepcopy(model), pairs, size, epochs)),
+        theirs("TRL defaults", True),
+        theirs("TRL, no checkpointing", False),
+        theirs("TRL, precomputed reference, no checkpointing", False, precompute_ref_log_probs=True),
+    ]
+    compete(f"DPO, {epochs} epoch(s)", contestants, options.repetitions, options.memory, epochs * len(pairs), "pairs")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--pairs", type=int, default=96)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--only", choices=["sft", "dpo1", "dpo3"], help="one of the three tables")
+    parser.add_argument("--quick", action="store_true", help="64 rows, 24 pairs, one repetition: a smoke test")
+    parser.add_argument("--memory", choices=["ours", "both", "neither"], default="ours", help="who keeps freed memory")
+    options = parser.parse_args()
+    if options.quick:
+        options.rows, options.pairs, options.repetitions = 64, 24, 1
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    model = make_model(options.hidden)
+    ours_sft(copy.deepcopy(model), make_rows(16), 8)  # untimed: the first steps load kernels and modules
+    trl_sft(copy.deepcopy(model), make_rows(16), 8, True)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
+    millions = model.num_parameters() / 1e6
+    print(
+        f"{versions}; Llama {millions:.1f} M, hidden {options.hidden}, float32, 1 thread, memory kept: {options.memory}"
+    )
+    if options.only in (None, "sft"):
+        compete_sft(options, model)
+    for epochs in (1, 3):
+        if options.only in (None, f"dpo{epochs}"):
+            compete_dpo(options, model, epochs)
+
+
+if __name__ == "__main__":
+    main()

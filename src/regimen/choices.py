@@ -1,0 +1,68 @@
+"""Settings that are plug-ins: `{name: lora, r: 16}` is checked against the settings of the plug-in it names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from regimen.complaints import shown
+from regimen.errors import SpecError
+from regimen.registry import KINDS, STRATEGIES, find, plugins
+from regimen.settings import PluginSettings
+from regimen.spec import RunSpec
+
+
+class PluginOf:
+    """Marks a setting whose value is a plug-in of one of `kinds`: `tuning: Annotated[Choice, PluginOf("tuning")]`."""
+
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds
+
+    def check(self, value: Any) -> Any:
+        """The settings model of the named plug-in, filled. What is wrong inside is reported with its own path."""
+        if isinstance(value, BaseModel):
+            value = value.model_dump()
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            named = value.get("name") if isinstance(value, dict) else value
+            problem = f"is {shown(named)}; expected the name of a {KINDS[self.kinds[0]].name}."
+            context: dict[str, Any] = {"problem": problem, "fix": f"Write `name: ...`; {self._known()}"}
+            raise PydanticCustomError("plugin", "{problem}", context)
+        try:
+            plugin = find(value["name"], self.kinds)
+        except SpecError as error:
+            found = error.problems[0]
+            text = f"is {value['name']!r}; {found._replace(fix='')}"
+            context = {"problem": text, "fix": found.fix, "keys": ("name",)}
+            raise PydanticCustomError("plugin", "{problem}", context) from error
+        model = plugin.settings()
+        try:
+            return model.model_validate({**value, "name": plugin.name})
+        except ValidationError as error:
+            raise PydanticCustomError("nested", "{nested}", {"nested": error, "model": model}) from None
+
+    def _known(self) -> str:
+        return "known: " + ", ".join(plugin.name for kind in self.kinds for plugin in plugins(kind)) + "."
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        dump = core_schema.plain_serializer_function_ser_schema(
+            lambda value, info: value.model_dump(mode=info.mode, exclude_unset=info.exclude_unset), info_arg=True
+        )
+        return core_schema.no_info_plain_validator_function(self.check, serialization=dump)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        models = [plugin.settings().model_json_schema() for kind in self.kinds for plugin in plugins(kind)]
+        return {"anyOf": models} if len(models) != 1 else models[0]
+
+
+class CheckedSpec(RunSpec):
+    """A run whose task and strategy are checked against the plug-ins they name."""
+
+    task: Annotated[PluginSettings, PluginOf("task")]
+    """model, data and yardstick"""
+    strategy: Annotated[PluginSettings, PluginOf(*STRATEGIES)]
+    """how it is trained"""

@@ -1,0 +1,45 @@
+"""Fine-tuning of language models. What a strategy, a task or a tuning method is written with is importable from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regimen.finetune.head import target_logits
+    from regimen.finetune.losses import sft_loss
+    from regimen.finetune.preference import sequence_logprobs
+    from regimen.finetune.rows import Rows, as_rows, read_rows
+    from regimen.finetune.strategy import TrainingStrategy
+    from regimen.finetune.texttask import LanguageTask
+    from regimen.finetune.tuning import Tuning
+
+_HOMES = {
+    "LanguageTask": "texttask",
+    "Rows": "rows",
+    "TrainingStrategy": "strategy",
+    "Tuning": "tuning",
+    "as_rows": "rows",
+    "read_rows": "rows",
+    "sequence_logprobs": "preference",
+    "sft_loss": "losses",
+    "target_logits": "head",
+}
+__all__ = [
+    "LanguageTask",
+    "Rows",
+    "TrainingStrategy",
+    "Tuning",
+    "as_rows",
+    "read_rows",
+    "sequence_logprobs",
+    "sft_loss",
+    "target_logits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'regimen.finetune' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"regimen.finetune.{_HOMES[name]}"), name)

@@ -1,0 +1,119 @@
+"""What a look at the whole data finds before any weight is loaded: every row, its tokens, and what would go wrong later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from regimen.errors import DataError, MissingExtra, Problem, Refused
+from regimen.finetune.fitting import misfits, too_large
+from regimen.finetune.metrics import check_installed, wanted
+from regimen.finetune.prepare import Prepared
+from regimen.finetune.preparing import tokenized
+from regimen.finetune.split import overlap
+from regimen.finetune.texttask import LanguageTask
+from regimen.spec import RunSettings
+from regimen.strategy import Finding
+
+if TYPE_CHECKING:
+    from regimen.finetune.strategy import TrainingStrategy
+
+MANY_DROPPED = 0.5
+"""Part of the rows above which dropping them is no accident: the run is refused."""
+
+
+def findings(strategy: TrainingStrategy, task: LanguageTask, settings: RunSettings) -> list[Finding]:
+    """All of them: errors refuse the run, the rest is shown and recorded."""
+    found = [*_run(task, settings), *misfits(strategy, task.model_config, settings), *_fields(strategy, task)]
+    if any(finding.level == "error" for finding in found) or strategy.prepares_itself:
+        return found
+    splits: dict[str, Prepared] = {}
+    for split in task.rows:
+        try:
+            splits[split] = tokenized(strategy, task, split)
+        except (Refused, DataError) as error:
+            found += [Finding("error", problem) for problem in error.problems]
+    for split, prepared in splits.items():
+        found += _tokens(split, prepared, task)
+    if "train" in splits and "valid" in splits:
+        found += _overlap(strategy, task)
+    if "train" in splits:
+        report = splits["train"].report
+        found += too_large(strategy, task.model_config, settings, report.lengths["max"], report.trained_fraction)
+    return found
+
+
+def _run(task: LanguageTask, settings: RunSettings) -> Iterator[Finding]:
+    try:
+        check_installed(wanted(task))
+    except MissingExtra as error:
+        yield from (Finding("error", problem) for problem in error.problems)
+    best = settings.checkpoint.best
+    if best and not best.startswith("valid/"):
+        fix = "The best checkpoint is chosen on valid alone: valid/loss, valid/exact_match, ..."
+        yield Finding("error", Problem("checkpoint.best", f"is {best!r}, which is not measured on valid.", fix))
+    if best and "valid" not in task.rows:
+        fix = "Give task.data.valid, or an eval_split above 0."
+        yield Finding("error", Problem("checkpoint.best", f"is {best!r}, and there are no valid rows.", fix))
+    reason = task.why_not_here()
+    if reason:
+        yield Finding("error", Problem("task.provider", reason, "Set task.provider: huggingface."))
+
+
+def _fields(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
+    """The columns that the strategy says it needs."""
+    wanted = strategy.get_required_dataset_fields()
+    for split, rows in task.rows.items():
+        there = {*rows.columns, *task.columns}
+        missing = [name for name in wanted if name not in there]
+        if missing and strategy.prepares_itself:
+            names = ", ".join(map(repr, missing))
+            text = f"lacks {names}, which {strategy.get_strategy_name()} needs; it has {', '.join(rows.columns)}."
+            theirs = rows.columns[0] if rows.columns else "..."
+            fix = f"Rename the columns, or map them: task.data.columns: {{{missing[0]}: {theirs}}}."
+            yield Finding("error", Problem(str(rows.source), text, fix))
+
+
+def _tokens(split: str, prepared: Prepared, task: LanguageTask) -> Iterator[Finding]:
+    report = prepared.report
+    yield Finding("info", Problem(split, "; ".join(report.lines()[:2]) + "."))
+    for reason, counted in report.dropped.items():
+        where = ", ".join(counted.places[:3]) + (", ..." if counted.rows > 3 else "")
+        too_many = counted.rows > MANY_DROPPED * report.rows
+        raise_to = f"Raise strategy.max_length (to {report.longest_dropped} for all)"
+        fix = f"{raise_to}, or choose strategy.overlength: truncate." if report.longest_dropped else ""
+        text = f"{counted.rows:,} of {report.rows:,} rows are dropped: {reason} ({where})."
+        yield Finding("error" if too_many else "warning", Problem(split, text, fix))
+    for note, counted in report.notes.items():
+        yield Finding("warning", Problem(split, f"{counted.rows:,} rows: {note} ({', '.join(counted.places[:3])})."))
+    if report.duplicates:
+        text = f"{report.duplicates:,} rows have the same tokens as an earlier one."
+        yield Finding("warning", Problem(split, text, "Remove them if they are no intent."))
+    largest = _largest_id(prepared)
+    vocabulary = getattr(task.model_config.get_text_config(), "vocab_size", math.inf)
+    if largest >= vocabulary:
+        text = f"the tokenizer gives token {largest}, and the model knows {vocabulary} tokens."
+        yield Finding("error", Problem("task.model", text, "Use the tokenizer that belongs to the model."))
+
+
+def _largest_id(prepared: Prepared) -> int:
+    import pyarrow.compute as compute
+
+    columns = [name for name in prepared.dataset.column_names if name.endswith("_ids")]
+    chunks = [chunk for name in columns for chunk in prepared.dataset.data.column(name).chunks]
+    largest = [compute.max(compute.list_flatten(chunk)).as_py() for chunk in chunks]
+    return max((token for token in largest if token is not None), default=0)
+
+
+def _overlap(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
+    layout = task.layout(strategy.layouts)
+    shared = overlap(task.rows["train"], task.rows["valid"], layout)
+    strategy.looked.overlap.update({"to the letter": shared.exact, "but for case and spaces": shared.normalized})
+    if shared.normalized:
+        places = ", ".join(f"{valid} is {train}" for valid, train in shared.places[:3])
+        text = f"{shared.normalized:,} rows are in train, too ({shared.exact:,} to the letter): {places}."
+        yield Finding(
+            "warning",
+            Problem("valid", text, "Its numbers will flatter the model; remove them, or split by another key."),
+        )

@@ -1,0 +1,88 @@
+"""Which charts a record's curves make, in the order in which a reader asks for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from regimen.records.reader import Point, Record
+from regimen.report.chart import Chart, Line, svg
+from regimen.report.glossary import IMPORTANCE, meaning
+from regimen.report.markup import EMPTY, Markup, join, tag
+from regimen.report.series import decimated, needs_log, smoothed
+from regimen.report.ticks import Range
+
+_SPLITS = ("train", "valid", "test")
+_LAST = ("train/lr", "train/grad_norm", "time/tokens_per_s")
+_NO_CURVE = frozenset({"train/epoch", "time/elapsed_s", "time/fraction", "time/peak_memory_mb"})
+_FROM_ZERO = frozenset({"train/lr", "time/tokens_per_s"})
+_MOST_CHARTS = 12
+
+
+def charts(record: Record) -> list[Chart]:
+    """Loss first, then what else was measured, then learning rate, gradient and speed; one metric a chart."""
+    curves = {key: points for key, points in record.curves.items() if key not in _NO_CURVE}
+    if not any(value for _, value in curves.get("time/tokens_per_s", ())):
+        curves.pop("time/tokens_per_s", None)  # a task without tokens
+    names = dict.fromkeys(_without_split(key) for key in curves if key not in _LAST)
+    ordered = sorted(names, key=lambda name: _rank(name, measured=f"valid/{name}" in curves))
+    groups = [[key for key in curves if key not in _LAST and _without_split(key) == name] for name in ordered]
+    groups = [group for group in groups if any(len(curves[key]) > 1 for key in group)]
+    groups += [[key] for key in _LAST if len(curves.get(key, ())) > 1]
+    steps = [point.step for points in curves.values() for point in points]
+    span = Range(min(0, *steps), max(1, *steps)) if steps else None
+    return [_chart(group, curves, span, record.resumes) for group in groups]
+
+
+def drawn(record: Record) -> Markup:
+    """All charts side by side; those beyond the first dozen are named only."""
+    all_charts = charts(record)
+    shown = join(svg(chart) for chart in all_charts[:_MOST_CHARTS])
+    if not shown:
+        return EMPTY
+    rest = ", ".join(chart.title for chart in all_charts[_MOST_CHARTS:])
+    more = tag("p", f"Recorded, too (events.jsonl): {rest}.", class_="hint") if rest else EMPTY
+    dashes = (
+        tag("p", "A dashed vertical line is where the run was resumed.", class_="hint") if record.resumes else EMPTY
+    )
+    return join([tag("div", shown, class_="charts"), dashes, more])
+
+
+def _rank(name: str, *, measured: bool) -> tuple[int, bool, str]:
+    return (IMPORTANCE.index(name) if name in IMPORTANCE else len(IMPORTANCE)), not measured, name
+
+
+def _without_split(key: str) -> str:
+    split, _, name = key.partition("/")
+    return name if split in _SPLITS else key
+
+
+def _chart(keys: Sequence[str], curves: dict[str, list[Point]], span: Range | None, resumes: Sequence[int]) -> Chart:
+    keys = sorted(keys, key=lambda key: (not key.startswith("train/"), key))
+    metric = meaning(keys[0])
+    lines = [_drawn_line(key, curves[key], alone=len(keys) == 1) for key in keys]
+    ends = [end for line in lines for span in line.band for end in (span.low, span.high)]
+    values = ends + [point.value for line in lines for point in line.points]
+    finite = [value for value in values if math.isfinite(value)]
+    return Chart(
+        title=metric.title,
+        unit=metric.unit,
+        lines=lines,
+        log=keys[0] not in _FROM_ZERO and needs_log(finite),
+        from_zero=keys[0] in _FROM_ZERO,
+        span=span,
+        resumes=resumes,
+    )
+
+
+def _drawn_line(key: str, points: Sequence[Point], *, alone: bool) -> Line:
+    split = key.partition("/")[0]
+    name = (
+        meaning(key).title.lower()
+        if alone or split not in _SPLITS
+        else {"train": "training", "valid": "held-out"}.get(split, split)
+    )
+    if split not in ("train", "time") or key == "train/lr":
+        return Line(name, decimated(points), dotted=split in ("valid", "test"))
+    calm = smoothed(points)
+    return Line(f"{name}, smoothed" if calm.band else name, calm.line, calm.band)

@@ -1,0 +1,51 @@
+"""Every strategy that the registry knows keeps the contract; a file dropped into a folder is tested like the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regimen.cli import main
+from regimen.registry import STRATEGIES, Plugin, find, plugins
+from regimen.testing import CHECKS, Subject
+
+SETTINGS: dict[str, dict[str, Any]] = {"qlora": {"tuning": {"name": "lora", "r": 4}}}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("plugin", [p for kind in STRATEGIES for p in plugins(kind)], ids=lambda plugin: plugin.qualified)
+def test_built_in(plugin: Plugin, check: Any, tmp_path: Path) -> None:
+    check(Subject(plugin, SETTINGS.get(plugin.name, {}), tmp_path))
+
+
+@pytest.mark.parametrize("style", [[], ["--all-hooks"]], ids=["short", "all hooks"])
+def test_a_new_file_is_tested_without_an_edit(style: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "strategy", "mine", *style]) == 0
+    assert find("mine", STRATEGIES).origin == "folder"
+    assert main(["plugins", "test", "strategies/mine.py"]) == 0, capsys.readouterr()
+    assert "every contract holds" in capsys.readouterr().out
+
+
+BROKEN = '''
+from regimen.strategies.finetune.sft import SFT
+import torch
+
+class Forgetful(SFT):
+    """Multiplies the loss by a number that no checkpoint holds."""
+    name = "forgetful"
+
+    def compute_loss(self, model, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        loss = super().compute_loss(model, batch)
+        return loss._replace(sum=loss.sum * (1 + 0.1 * self.calls))
+'''
+
+
+def test_a_strategy_that_forgets_its_state_is_found_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("forgetful.py").write_text(BROKEN)
+    assert main(["plugins", "test", "forgetful.py"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED  Stopped in the middle and resumed" in out
+    assert out.count("FAILED") == 1
