@@ -7,7 +7,7 @@ DATA ?= $(wildcard ../shared/data)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest $(if $(DATA),--data $(DATA))
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest $(if $(DATA),--data=$(DATA))
 
 .PHONY: install demo test test-all check format kill gpu-check benchmark wheel clean
 install: $(READY)

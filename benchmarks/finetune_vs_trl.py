@@ -6,7 +6,9 @@ Each turn is a process forked from one warm parent, and what is measured is its 
 neighbour shows less than in wall time. It covers training alone: TRL's tokenization and packing, which its constructor
 does, are not counted against it, but a reference pass is, ours as well as TRL's. Gradient checkpointing, on by default
 in TRL, is also shown switched off. Our side asks the C library to keep freed memory, as `regimen run` does, and TRL's
-does not, as TRL does not; `--memory both` asks for both sides and `--memory neither` for none.
+does not, as TRL does not; `--memory both` asks for both sides.
+
+Our side is a whole `regimen run`, with nothing switched off: record, finite checks, probes, the checkpoint at the end.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import datasets
@@ -35,14 +39,15 @@ import torch
 import transformers
 import trl
 
-from finetune_data import make_model, make_pair_texts, make_rows, make_tokenizer
+import regimen
+from finetune_data import make_model, make_pairs, make_rows, make_tokenizer, tokens_of, write_rows
 from regimen.finetune.allocator import keep_freed_memory
-from regimen.finetune.batching import length_batches, padding_fraction, sorted_batches
+from regimen.finetune.batching import length_batches, padding_fraction
 from regimen.finetune.collate import Row, collate
-from regimen.finetune.losses import sft_loss
-from regimen.finetune.pairs import PairRow, collate_pairs, shared_lengths
-from regimen.finetune.preference import dpo_loss, sequence_logprobs
-from regimen.finetune.reference import reference_logprobs
+from regimen.finetune.preferring import PreferenceStrategy
+from regimen.finetune.strategy import TrainingStrategy
+from regimen.strategies.finetune.dpo import DPO
+from regimen.trainer import Trainer
 
 LEARNING_RATE = {"sft": 1e-4, "dpo": 1e-5}
 MAX_GRAD_NORM = 1.0
@@ -60,41 +65,59 @@ class Contestant(NamedTuple):
     run: Callable[[], Measured]
 
 
-def our_step(model: Any, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
-    optimizer.step()
-    optimizer.zero_grad()
+def ours(kind: str, folder: Path, data: Path, batch_size: int, epochs: int, output: str) -> Measured:
+    """A whole `regimen run`: record, finite check, checkpoint and all. Timed: references, training, the last save."""
+    spent: list[float] = []
+    with clocked(PreferenceStrategy, "before_training", spent), clocked(TrainingStrategy, "before_training", spent):
+        with clocked(DPO, "before_training", spent), clocked(Trainer, "train", spent):
+            record = regimen.run(settings(kind, folder, data, batch_size, epochs, output))
+    points = record.curve("train/loss")
+    mean = sum(point.value for point in points) / len(points)
+    return Measured(sum(spent), points[-1].step, mean)
 
 
-def ours_sft(model: Any, rows: list[Row], batch_size: int) -> Measured:
-    start, losses = time.process_time(), []
-    lengths = np.array([len(row["input_ids"]) for row in rows])  # type: ignore[arg-type]
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=LEARNING_RATE["sft"], weight_decay=0.0, fused=True)
-    for places in length_batches(lengths, batch_size, np.random.default_rng(0)):
-        loss = sft_loss(model, collate([rows[place] for place in places], fold=True))
-        our_step(model, optimizer, loss.sum / loss.count)
-        losses.append(loss.sum.detach() / loss.count)
-    return Measured(time.process_time() - start, len(losses), float(torch.stack(losses).mean()))
+def settings(kind: str, folder: Path, data: Path, batch_size: int, epochs: int, output: str) -> dict[str, Any]:
+    return {
+        "task": {"name": "text", "model": str(folder), "data": {"train": str(data), "eval_split": 0.0}, "samples": 0},
+        "strategy": {
+            "name": kind,
+            "tuning": "full",
+            "batch_size": batch_size,
+            "clip_norm": MAX_GRAD_NORM,
+            "optimizer": {"name": "adamw", "lr": LEARNING_RATE[kind], "weight_decay": 0.0},
+            "schedule": {"name": "constant", "warmup": 0},
+        },
+        "budget": {"epochs": epochs},
+        "log": {"every": 1},
+        "threads": 1,
+        "output": output,
+    }
 
 
-def ours_dpo(model: Any, pairs: list[PairRow], batch_size: int, epochs: int) -> Measured:
-    start, losses = time.process_time(), []
-    lengths = shared_lengths(pairs)
-    table = reference_logprobs(
-        model,
-        sorted_batches(lengths, 2 * batch_size),
-        lambda places: collate_pairs([pairs[place] for place in places]),
-        len(pairs),
-    )
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=LEARNING_RATE["dpo"], weight_decay=0.0, fused=True)
-    for epoch in range(epochs):
-        for places in length_batches(lengths, batch_size, np.random.default_rng([0, epoch])):
-            batch = collate_pairs([pairs[place] for place in places])
-            loss = dpo_loss(sequence_logprobs(model, batch), table.of(places), beta=BETA)
-            our_step(model, optimizer, loss.sum / loss.count)
-            losses.append(loss.sum.detach() / loss.count)
-    return Measured(time.process_time() - start, len(losses), float(torch.stack(losses).mean()))
+@contextmanager
+def clocked(cls: type, name: str, spent: list[float]) -> Iterator[None]:
+    """While inside, the CPU time of the outermost call of a method that the class itself defines is added to `spent`."""
+    plain = cls.__dict__[name]
+
+    def timed_method(*args: Any, **kwargs: Any) -> Any:
+        if clock_runs:
+            return plain(*args, **kwargs)
+        clock_runs.append(True)
+        start = time.process_time()
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            clock_runs.clear()
+            spent.append(time.process_time() - start)
+
+    setattr(cls, name, timed_method)
+    try:
+        yield
+    finally:
+        setattr(cls, name, plain)
+
+
+clock_runs: list[bool] = []
 
 
 def trl_settings(kind: str, batch_size: int, checkpointing: bool) -> dict[str, Any]:
@@ -167,10 +190,7 @@ def forked(run: Callable[[], Measured], keep_memory: bool) -> Measured:
 def compete(title: str, contestants: list[Contestant], repetitions: int, memory: str, units: int, unit: str) -> None:
     """Runs all in turns; the first is ours, and ratios are taken within a turn."""
     results = [
-        [
-            forked(contestant.run, memory == "both" or (memory == "ours" and contestant is contestants[0]))
-            for contestant in contestants
-        ]
+        [forked(contestant.run, memory == "both" and contestant is not contestants[0]) for contestant in contestants]
         for _ in range(repetitions)
     ]
     print(f"\n{title} (n = {repetitions}; min / median / max)")
@@ -189,8 +209,10 @@ def spread(values: list[float]) -> str:
     return f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f}"
 
 
-def compete_sft(options: argparse.Namespace, model: Any) -> None:
-    rows, size = make_rows(options.rows), options.batch_size
+def compete_sft(options: argparse.Namespace, model: Any, folder: Path) -> None:
+    size = options.batch_size
+    data = write_rows(make_rows(options.rows), folder / "rows.jsonl")
+    rows: list[Row] = tokens_of(settings("sft", folder, data, size, 1, str(folder / "runs")))
     lengths = np.array([len(row["input_ids"]) for row in rows])  # type: ignore[arg-type]
     trained = sum(label != -100 for row in rows for label in row["labels"])  # type: ignore[union-attr]
     random_batches = length_batches(lengths, size, np.random.default_rng(0), group=False)
@@ -206,31 +228,34 @@ def compete_sft(options: argparse.Namespace, model: Any) -> None:
         return Contestant(name, lambda: trl_sft(copy.deepcopy(model), rows, batch_size, checkpointing, **extra))
 
     contestants = [
-        Contestant("regimen", lambda: ours_sft(copy.deepcopy(model), rows, size)),
+        Contestant("regimen run", lambda: ours("sft", folder, data, size, 1, tempfile.mkdtemp(dir=folder))),
         theirs("TRL defaults", size, True),
         theirs("TRL, no checkpointing", size, False),
         theirs("TRL, length grouping, no checkpointing", size, False, train_sampling_strategy="group_by_length"),
         theirs("TRL, padding-free, no checkpointing", size, False, padding_free=True),
+        theirs("TRL, packing bfd 512 x 2, no checkpointing", 2, False, packing=True, max_length=512),
         theirs("TRL, packing bfd 512 x 1, no checkpointing", 1, False, packing=True, max_length=512),
     ]
     compete("SFT, one epoch", contestants, options.repetitions, options.memory, int(lengths.sum()), "tokens")
 
 
-def compete_dpo(options: argparse.Namespace, model: Any, epochs: int) -> None:
-    texts, size = make_pair_texts(options.pairs), options.batch_size
-    # TRL tokenizes; we train on exactly the ids it made.
-    tokenized = make_trl_dpo(copy.deepcopy(model), texts, size, False).train_dataset
-    pairs: list[PairRow] = [dict(row) for row in tokenized]
-    prompt = sum(len(pair["prompt_ids"]) for pair in pairs)  # type: ignore[arg-type]
-    tokens = int(shared_lengths(pairs).sum())
-    print(f"\nDPO: {len(pairs)} pairs, {tokens} tokens with prompts once, {prompt / tokens:.0%} prompt, batch {size}")
+def compete_dpo(options: argparse.Namespace, model: Any, folder: Path, epochs: int) -> None:
+    size = options.batch_size
+    texts = make_pairs(options.pairs)
+    data = write_rows(texts, folder / "pairs.jsonl")
+    pairs = tokens_of(settings("dpo", folder, data, size, 1, str(folder / "runs")))
+    sizes = [sum(len(pair[part]) for part in ("prompt_ids", "chosen_ids", "rejected_ids")) for pair in pairs]
+    prompt = sum(len(pair["prompt_ids"]) for pair in pairs)
+    print(
+        f"\nDPO: {len(pairs)} pairs, {sum(sizes)} tokens with prompts once, {prompt / sum(sizes):.0%} prompt, batch {size}"
+    )
 
     def theirs(name: str, checkpointing: bool, **extra: Any) -> Contestant:
         extra = {"num_train_epochs": epochs} | extra
         return Contestant(name, lambda: timed(make_trl_dpo(copy.deepcopy(model), texts, size, checkpointing, **extra)))
 
     contestants = [
-        Contestant("regimen", lambda: ours_dpo(copy.deepcopy(model), pairs, size, epochs)),
+        Contestant("regimen run", lambda: ours("dpo", folder, data, size, epochs, tempfile.mkdtemp(dir=folder))),
         theirs("TRL defaults", True),
         theirs("TRL, no checkpointing", False),
         theirs("TRL, precomputed reference, no checkpointing", False, precompute_ref_log_probs=True),
@@ -247,7 +272,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", choices=["sft", "dpo1", "dpo3"], help="one of the three tables")
     parser.add_argument("--quick", action="store_true", help="64 rows, 24 pairs, one repetition: a smoke test")
-    parser.add_argument("--memory", choices=["ours", "both", "neither"], default="ours", help="who keeps freed memory")
+    parser.add_argument("--memory", choices=["ours", "both"], default="ours", help="who keeps freed memory")
     options = parser.parse_args()
     if options.quick:
         options.rows, options.pairs, options.repetitions = 64, 24, 1
@@ -257,18 +282,29 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     model = make_model(options.hidden)
-    ours_sft(copy.deepcopy(model), make_rows(16), 8)  # untimed: the first steps load kernels and modules
-    trl_sft(copy.deepcopy(model), make_rows(16), 8, True)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
     millions = model.num_parameters() / 1e6
     print(
-        f"{versions}; Llama {millions:.1f} M, hidden {options.hidden}, float32, 1 thread, memory kept: {options.memory}"
+        f"{versions}; Llama {millions:.1f} M, hidden {options.hidden}, float32, 1 thread, kept memory: {options.memory}"
     )
-    if options.only in (None, "sft"):
-        compete_sft(options, model)
-    for epochs in (1, 3):
-        if options.only in (None, f"dpo{epochs}"):
-            compete_dpo(options, model, epochs)
+    with tempfile.TemporaryDirectory(prefix="regimen-benchmark-") as name:
+        folder = Path(name)
+        model.save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
+        warm_up(model, folder)
+        if options.only in (None, "sft"):
+            compete_sft(options, model, folder)
+        for epochs in (1, 3):
+            if options.only in (None, f"dpo{epochs}"):
+                compete_dpo(options, model, folder, epochs)
+
+
+def warm_up(model: Any, folder: Path) -> None:
+    """Untimed: the first steps load kernels and modules."""
+    data = write_rows(make_rows(16), folder / "warm.jsonl")
+    described = settings("sft", folder, data, 8, 1, tempfile.mkdtemp(dir=folder))
+    regimen.run(described)
+    trl_sft(copy.deepcopy(model), tokens_of(described), 8, True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -56,7 +55,7 @@ def main() -> None:
                 "threads": 1,
             }
             (folder / f"{file}.yaml").write_text(yaml.safe_dump(spec))
-        print(f"{asked.rows:,} rows, {size_mb:.0f} MB; 1 thread; peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+        print(f"{asked.rows:,} rows, {size_mb:.0f} MB; 1 thread")
         print(f"{'command':<22}{'seconds':>9}{'us a row':>10}{'peak MB':>9}{'peak MB with 1,000 rows':>25}")
         for words in (["check"], ["run", "--quiet"]):
             _, floor_mb = measured([*words, "few.jsonl.yaml"], folder)

@@ -19,9 +19,10 @@ from pydantic_core import PydanticUndefined
 
 from regimen.choices import PluginOf
 from regimen.finetune import LanguageTask, TrainingStrategy
+from regimen.kinds import KINDS, STRATEGIES
 from regimen.optim import OptimizerSettings, Schedule
 from regimen.published import NAMES
-from regimen.registry import KINDS, STRATEGIES, Plugin, plugins
+from regimen.registry import Plugin, plugins
 from regimen.settings import settings_model
 from regimen.spec import RunSettings
 from regimen.task import Task

@@ -1,4 +1,4 @@
-"""The strategies of ModelForge's page, taken from the document itself: nothing changed but the imports, and its `...` filled.
+"""The strategies of ModelForge's page, from the document itself: nothing changed but imports, and its `...` filled.
 
 The document is not part of the project; tests that want it skip where it is absent.
 """
@@ -20,7 +20,7 @@ FILLED = (
 
 
 def write_published(seeds: Path, folder: Path) -> Path | None:
-    """Writes `custom_strategy.py`, `curriculum.py` and `multitask.py` of the page into `folder`; None without the page."""
+    """Writes `custom_strategy.py`, `curriculum.py` and `multitask.py` of the page; None without the page."""
     pages = [page for page in seeds.glob("*.txt") if "class CustomStrategy" in page.read_text()]
     if not pages:
         return None

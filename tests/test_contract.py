@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from regimen.cli import main
-from regimen.registry import STRATEGIES, Plugin, find, plugins
+from regimen.kinds import STRATEGIES
+from regimen.registry import Plugin, find, plugins
 from regimen.testing import CHECKS, Subject
 
 SETTINGS: dict[str, dict[str, Any]] = {"qlora": {"tuning": {"name": "lora", "r": 4}}}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("plugin", [p for kind in STRATEGIES for p in plugins(kind)], ids=lambda plugin: plugin.qualified)
+@pytest.mark.parametrize(
+    "plugin", [p for kind in STRATEGIES for p in plugins(kind)], ids=lambda plugin: plugin.qualified
+)
 def test_built_in(plugin: Plugin, check: Any, tmp_path: Path) -> None:
     check(Subject(plugin, SETTINGS.get(plugin.name, {}), tmp_path))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from regimen.registry import KINDS, plugins
+from regimen.kinds import KINDS
+from regimen.registry import plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -55,6 +56,7 @@ def test_no_setting_of_a_plugin_lacks_a_description() -> None:
 
 def test_the_repository_names_no_machine() -> None:
     pattern = re.compile(r"/(work|root|farm)/|pypi\.org/simple|download\.pytorch\.org|registry\.npmjs")
-    for path in [*SOURCES, *ROOT.glob("*.*"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]:
+    more = ("*.*", "docs/**/*.md", "tests/**/*.py", "benchmarks/*.py", "examples/*")
+    for path in [*SOURCES, *(found for each in more for found in ROOT.glob(each))]:
         if path.name != Path(__file__).name and path.is_file() and path.suffix in (".py", ".md", ".toml", ".txt", ""):
             assert not pattern.search(path.read_text(errors="replace")), path

@@ -6,6 +6,7 @@ differs. Measured 3e-8 for sft and 3e-7 for dpo.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -82,18 +83,19 @@ def weights(record: Record) -> dict[str, torch.Tensor]:
 
 def assert_same(one: Record, other: Record, within: float = SAME) -> None:
     """Every recorded number but times, and the weights."""
-    curves, theirs = one.curves, other.curves
-    assert curves.keys() == theirs.keys()
-    for key in curves:
+    assert one.curves.keys() == other.curves.keys()
+    for key in one.curves:
         if key.startswith("time/"):
             continue
-        assert [point.step for point in curves[key]] == [point.step for point in theirs[key]], key
-        for ours, another in zip(curves[key], theirs[key], strict=True):
+        assert [point.step for point in one.curves[key]] == [point.step for point in other.curves[key]], key
+        for point, another in zip(one.curves[key], other.curves[key], strict=True):
             # Rewards start at 0, where only rounding is left.
-            near = math.isclose(ours.value, another.value, rel_tol=within, abs_tol=within)
-            assert near, f"{key} at step {ours.step}: {ours.value} and {another.value}"
-    for name, tensor in weights(one).items():
-        torch.testing.assert_close(weights(other)[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text: f"{name}: {text}")
+            near = math.isclose(point.value, another.value, rel_tol=within, abs_tol=within)
+            assert near, f"{key} at step {point.step}: {point.value} and {another.value}"
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.allclose(theirs[name], tensor, rtol=1e-3, atol=1e-4), name
 
 
 @pytest.mark.parametrize("strategy", ["sft", "dpo"])
@@ -122,9 +124,11 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
     words = ("run", "run.yaml", "-q", "--set", "output=parts")
     # Only the last process is sent SIGTERM, and all stop.
     trouble = f"term:{before - 1}:5"
-    stopped = launched(warm, *words, processes=before, trouble=trouble) if before > 1 else [
-        warm.run(*words, env={"TROUBLE": trouble})
-    ]
+    stopped = (
+        launched(warm, *words, processes=before, trouble=trouble)
+        if before > 1
+        else [warm.run(*words, env={"TROUBLE": trouble})]
+    )
     assert codes(stopped) == [5] * before, stopped[-1].err
     record = only_run("parts")
     assert (record.status, record.state["exit_code"]) == ("stopped", 5)
@@ -180,8 +184,8 @@ def test_a_refusal_reaches_all(warm: Warm, tmp_path: Path) -> None:
 
 
 def test_a_budget_in_seconds_ends_all_at_one_step(warm: Warm, tmp_path: Path) -> None:
-    write_spec(tmp_path, "sft", budget={"seconds": 1.5}, evaluate={"every": 1000})
-    ended = launched(warm, "run", "run.yaml", "-q")
+    write_spec(tmp_path, "troubled", budget={"seconds": 1.5}, evaluate={"every": 1000})
+    ended = launched(warm, "run", "run.yaml", "-q", trouble="ahead:1:1")
     assert codes(ended) == [0, 0], ended[0].err + ended[1].err
     record = only_run("runs")
     assert record.curve("train/loss")[-1].step == record.state["step"] > 0
@@ -192,6 +196,19 @@ def test_half_a_launch_is_refused(warm: Warm, tmp_path: Path) -> None:
     ended = warm.run("run", "run.yaml", "-q", env={"WORLD_SIZE": "2", "RANK": "0"})
     assert ended.code == 2
     assert "WORLD_SIZE: is 2, and LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set." in ended.err
+
+
+def test_a_trainer_of_transformers_trains_with_all_processes(warm: Warm, tmp_path: Path) -> None:
+    rows = [{"text": f"row {number} of forty"} for number in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"name": "text", "model": "tiny", "data": {"train": "rows.jsonl", "eval_split": 0.2}, "samples": 0}
+    strategy = str(Path(__file__).parent / "data" / "hf" / "plain_trainer.py")
+    spec = {"task": task, "strategy": strategy, "budget": {"steps": 4}, "log": {"every": 1}, "threads": 1}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(spec | {"device": "cpu"}))
+    ended = launched(warm, "run", "run.yaml", "-q")
+    assert codes(ended) == [0, 0], ended[0].err + ended[1].err
+    # 32 rows, two a process and micro-batch, two micro-batches a step: with both, 4 steps are one epoch.
+    assert only_run("runs").curve("train/epoch")[-1].value == pytest.approx(1.0)
 
 
 @pytest.mark.long

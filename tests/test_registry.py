@@ -16,7 +16,8 @@ import regimen
 from regimen import registry
 from regimen.errors import SpecError, StrategyFailed
 from regimen.execute import run
-from regimen.registry import KINDS, describe, find, plugins, register
+from regimen.kinds import KINDS
+from regimen.registry import describe, find, plugins, register
 from regimen.strategy import Strategy
 
 PLAIN = '''"""A class without a base class."""

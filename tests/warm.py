@@ -123,8 +123,8 @@ def _child(request: dict[str, Any]) -> None:
 
 
 def _serve() -> None:
-    import torch
     import peft  # noqa: F401 - imported once here, not in every child
+    import torch
     import trl  # noqa: F401
     from transformers import LlamaForCausalLM, Trainer  # noqa: F401
 

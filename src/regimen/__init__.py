@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regimen.execute import prepare, resume, run
-    from regimen.records.reader import Record, load
     from regimen.handle import Run
+    from regimen.records.reader import Record, load
     from regimen.spec import Budget
     from regimen.strategy import Loss, Strategy
     from regimen.task import Task

@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save_file
 
 from regimen.errors import CheckpointError, Problem
 from regimen.events import SCHEMA_VERSION
-from regimen.records.writer import disk_full_named, write_json
 from regimen.handle import Restored
+from regimen.records.writer import disk_full_named, write_json
 
 State = Mapping[str, Any]
 

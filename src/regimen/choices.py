@@ -10,7 +10,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from regimen.complaints import shown
 from regimen.errors import SpecError
-from regimen.registry import KINDS, STRATEGIES, find, plugins
+from regimen.kinds import KINDS, STRATEGIES
+from regimen.registry import find, plugins
 from regimen.settings import PluginSettings
 from regimen.spec import RunSpec
 

@@ -28,7 +28,9 @@ def examine() -> dict[str, Any]:
     disk = shutil.disk_usage(Path.cwd())
     found["disk_free_gb"] = round(disk.free / 1e9, 1)
     found["writable"] = os.access(Path.cwd(), os.W_OK)
-    found["parts"] = {name: {"version": package_version(name), "for": what, "install": how} for name, (what, how) in PARTS.items()}
+    found["parts"] = {
+        name: {"version": package_version(name), "for": what, "install": how} for name, (what, how) in PARTS.items()
+    }
     return found
 
 
@@ -42,5 +44,6 @@ def render(found: dict[str, Any]) -> str:
     if not found["writable"]:
         lines.append("this folder cannot be written: a run needs a folder for its record")
     for name, part in found["parts"].items():
-        lines.append(f"  {name:<14} {part['version'] or 'missing'}  {'' if part['version'] else part['for'] + ': ' + part['install']}".rstrip())
+        said = part["version"] or f"missing  {part['for']}: {part['install']}"
+        lines.append(f"  {name:<14} {said}")
     return "\n".join(lines)

@@ -68,16 +68,16 @@ def as_ours(error: BaseException, spec: CheckedSpec, processes: Processes) -> Re
     ]
     text = f"{type(error).__name__}: {error}".rstrip(". ") + "."
     if lines and plugin.origin != "built in":
-        return StrategyFailed(
-            Problem(f"{plugin.path}:{lines[-1]}", text, "The traceback is in the run's log.txt.")
-        )
+        return StrategyFailed(Problem(f"{plugin.path}:{lines[-1]}", text, "The traceback is in the run's log.txt."))
     return InternalError(Problem("", f"an error of Regimen itself: {text}", "Please report it with the run's log.txt."))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Python's, the GPU's (`torch.OutOfMemoryError`), or that of PyTorch's allocator for the CPU, a plain error."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
 
 

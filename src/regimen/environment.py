@@ -45,7 +45,7 @@ def environment(*, threads: int | None = None, **chosen: object) -> dict[str, An
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "packages": {name: number for name in PACKAGES if (number := package_version(name))},
-        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]] if sys.argv else [],
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else [],
         "git": _git(),
     }
     torch = sys.modules.get("torch")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from regimen.choices import CheckedSpec
 from regimen.document import Document, check, read_document
@@ -24,13 +24,14 @@ from regimen.errors import (
     Stopped,
 )
 from regimen.events import in_json
+from regimen.handle import STOP_FILE, Run
 from regimen.identity import content_hash, new_id, run_folder
+from regimen.logfile import logged
 from regimen.processes import Processes
 from regimen.published import usual_places
 from regimen.records.reader import Record, load
 from regimen.records.writer import Listener, RecordWriter
 from regimen.report import write_report
-from regimen.handle import STOP_FILE, Run
 from regimen.spec import changed_settings, identifying
 from regimen.strategy import Finding, Strategy
 from regimen.task import Task
@@ -230,7 +231,7 @@ def _recorded(prepared: Prepared, handle: Run, writer: RecordWriter, changes: li
     for finding in prepared.findings:
         handle.note(str(finding))
     processes.agreed(None)  # now the others may come
-    with _logged(handle.folder / "log.txt"), stopping_on_signals(handle):
+    with logged(handle.folder / "log.txt"), stopping_on_signals(handle):
         try:
             final = prepared.strategy.train(prepared.task, handle)
         except BaseException as error:  # noqa: BLE001 - raised again, as one of ours
@@ -272,35 +273,6 @@ def _changes(checkpoints: Any, identity: Mapping[str, Any]) -> list[str]:
         for name, now in identity["versions"].items()
         if old["versions"].get(name) != now
     ]
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """What is printed while training goes to `log.txt`, too."""
-    log, before = path.open("a", encoding="utf-8"), (sys.stdout, sys.stderr)
-    sys.stdout, sys.stderr = _Both(before[0], log), _Both(before[1], log)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-        with suppress(OSError):
-            log.close()
-
-
-class _Both:
-    """A text stream that also writes to the log; everything else is the terminal's."""
-
-    def __init__(self, terminal: IO[str], log: IO[str]) -> None:
-        self._terminal, self._log = terminal, log
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):  # a full disk stops a run where it saves, not where it prints
-            self._log.write(text)
-            self._log.flush()
-        return self._terminal.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._terminal, name)
 
 
 @contextmanager

@@ -41,6 +41,8 @@ def is_first() -> bool:
 
 @dataclass(frozen=True)
 class Processes:
+    """This process among those that train together; alone, every method does the obvious."""
+
     rank: int
     world: int
     device: torch.device

@@ -7,12 +7,10 @@ points of installed packages (group `regimen.plugins`, the value a module), clas
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib
 import importlib.util
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,40 +18,14 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 
 from regimen.errors import Problem, SpecError, StrategyFailed, did_you_mean
+from regimen.kinds import KINDS, folder_of
 from regimen.settings import PluginSettings, init_parameters, settings_model
-
-
-class Kind(NamedTuple):
-    """A kind of plug-in: where its files are, what its classes derive from."""
-
-    name: str
-    """The word for it in messages and in settings."""
-    package: str
-    """The package's own folder of them, as a module."""
-    base: str
-    """`module:Class` that a plug-in gets its missing methods from."""
-    marks: tuple[str, ...]
-    """Methods that tell a class of this kind when it has no base class."""
-    family: str = ""
-
-
-KINDS = {
-    "finetune": Kind(
-        "strategy",
-        "regimen.strategies.finetune",
-        "regimen.finetune.strategy:TrainingStrategy",
-        ("prepare_dataset", "create_trainer", "prepare_model", "get_required_dataset_fields"),
-        "finetune",
-    ),
-    "task": Kind("task", "regimen.tasks", "regimen.task:Task", ("load_model",)),
-    "tuning": Kind("tuning", "regimen.tunings", "regimen.finetune.tuning:Tuning", ("apply",)),
-}
-STRATEGIES = tuple(key for key, kind in KINDS.items() if kind.name == "strategy")
+from regimen.sourcefile import described, first_sentence
 
 
 @dataclass(frozen=True)
@@ -78,8 +50,9 @@ class Plugin:
 
     @property
     def source_hash(self) -> str:
-        """sha256 of the file: a resume refuses other code."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """sha256 of the file (of the class's name, where it was typed in a session): a resume refuses other code."""
+        source = self.path.read_bytes() if self.path.is_file() else self.class_name.encode()
+        return hashlib.sha256(source).hexdigest()
 
     def load(self) -> type:
         """The class, with the methods of its kind. Raises `StrategyFailed` with the place if its file does not run."""
@@ -161,33 +134,11 @@ def find(name: str, kinds: Iterable[str], folder: Path | None = None) -> Plugin:
 
 
 def describe(path: Path, kinds: Sequence[str] = tuple(KINDS), origin: str = "file") -> list[Plugin]:
-    """The plug-ins in a source file, read without running it. Raises `StrategyFailed` for a file that does not
-    parse.
-    """
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8-sig"), str(path))
-    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise StrategyFailed(Problem(f"{path}:{line}" if line else str(path), f"does not parse: {error}.")) from error
-    except OSError as error:
-        raise SpecError(
-            Problem(str(path), f"cannot be read: {error.strerror}.", "Give the path of a Python file.")
-        ) from error
-    found: list[Plugin] = []
-    local: dict[str, str] = {}
-    for node in tree.body:
-        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
-            continue
-        kind = _kind_of(node, local)
-        if kind is None and len(kinds) == 1 and node.bases and _says_name(node):
-            kind = kinds[0]  # its base is defined elsewhere; the folder says what it is
-        if kind is None:
-            continue
-        local[node.name] = kind
-        if kind in kinds and not _is_base(node):
-            summary = (ast.get_docstring(node) or "").partition("\n")[0]
-            found.append(Plugin(kind, _declared_name(node), node.name, path, origin, summary))
-    return found
+    """The plug-ins in a source file, which is not run. Raises `StrategyFailed` for a file that does not parse."""
+    return [
+        Plugin(found.kind, found.name, found.class_name, path, origin, found.summary)
+        for found in described(path, kinds)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ where they are
@@ -206,12 +157,12 @@ def _everywhere(kind: str, folder: Path) -> Iterator[Plugin]:
         if registered == kind:
             module = sys.modules.get(cls.__module__)
             path = Path(getattr(module, "__file__", None) or "<interactive>")
-            yield Plugin(kind, name, cls.__name__, path, "registered", (cls.__doc__ or "").strip().partition("\n")[0])
+            yield Plugin(kind, name, cls.__name__, path, "registered", first_sentence(cls.__doc__))
 
 
 @functools.cache
 def _built_in(kind: str) -> tuple[Plugin, ...]:
-    folder = _folder_of(KINDS[kind].package)
+    folder = folder_of(kind)
     files = sorted(folder.glob("*.py")) if folder else []
     return tuple(p for path in files if not path.name.startswith("_") for p in describe(path, [kind], "built in"))
 
@@ -230,69 +181,12 @@ def _from_path(name: str, kinds: tuple[str, ...]) -> Plugin:
     raise SpecError(Problem(file, f"{what}.", fix))
 
 
-# ---------------------------------------------------------------------------------------------- reading a class
-
-
-def _kind_of(node: ast.ClassDef, local: dict[str, str]) -> str | None:
-    methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-    for base in node.bases:
-        word = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
-        if word in local:
-            return local[word]
-        for key in KINDS:
-            if word == KINDS[key].base.partition(":")[2] or word in _built_in_classes(key):
-                return key
-    if node.bases and any(
-        getattr(base, "id", "") in ("Exception", "NamedTuple", "Protocol", "BaseModel") for base in node.bases
-    ):
-        return None
-    scores = {key: len(methods.intersection(kind.marks)) for key, kind in KINDS.items()}
-    best = max(scores, key=lambda key: scores[key])
-    return best if scores[best] and not node.bases else None
-
-
-@functools.cache
-def _built_in_classes(kind: str) -> frozenset[str]:
-    folder = _folder_of(KINDS[kind].package)
-    files = folder.glob("*.py") if folder else ()
-    return frozenset(
-        name for path in files for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(), re.MULTILINE)
-    )
-
-
-def _is_base(node: ast.ClassDef) -> bool:
-    return any(isinstance(base, ast.Name) and base.id == "ABC" for base in node.bases)
-
-
-def _says_name(node: ast.ClassDef) -> str:
-    """The constant that the class attribute `name` is set to, or nothing."""
-    for item in node.body:
-        targets = (
-            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        )
-        value = getattr(item, "value", None)
-        if any(getattr(target, "id", "") == "name" for target in targets) and isinstance(value, ast.Constant):
-            return str(value.value)
-    return ""
-
-
-def _declared_name(node: ast.ClassDef) -> str:
-    if _says_name(node):
-        return _says_name(node)
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "get_strategy_name":
-            last = item.body[-1]
-            if isinstance(last, ast.Return) and isinstance(last.value, ast.Constant):
-                return str(last.value.value)
-    return node.name
-
-
 # -------------------------------------------------------------------------------------------------- loading one
 
 
 def _module(path: Path, origin: str) -> ModuleType:
     if origin == "built in":
-        package = next(kind.package for kind in KINDS.values() if _folder_of(kind.package) == path.parent)
+        package = next(kind.package for key, kind in KINDS.items() if folder_of(key) == path.parent)
         return importlib.import_module(f"{package}.{path.stem}")
     source = path.read_bytes()
     name = f"regimen_plugin_{path.stem}_{hashlib.sha256(source + str(path.resolve()).encode()).hexdigest()[:12]}"
@@ -314,12 +208,6 @@ def _module(path: Path, origin: str) -> ModuleType:
     return module
 
 
-@functools.cache
-def _folder_of(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent if spec and spec.origin else None
-
-
 def _base(kind: str) -> type:
     module, _, name = KINDS[kind].base.partition(":")
     base: type = getattr(importlib.import_module(module), name)
@@ -331,5 +219,5 @@ def _adopted(cls: type, kind: str) -> type:
     base = _base(kind)
     if issubclass(cls, base):
         return cls
-    adopted = type(cls.__name__, (cls, base), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+    adopted: type = type(cls.__name__, (cls, base), {"__module__": cls.__module__, "__doc__": cls.__doc__})
     return adopted

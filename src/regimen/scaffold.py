@@ -40,7 +40,7 @@ class {Class}(TrainingStrategy):
         return Loss(total, nll_N.numel(), {{"entropy": (entropy_N.detach().sum(), nll_N.numel())}})
 '''
 
-ALL_HOOKS = '''"""{Title}: every hook of a fine-tune spelled out, with a transformers trainer; keep those that you change."""
+ALL_HOOKS = '''"""{Title}: every hook of a fine-tune spelled out, with a transformers trainer."""
 
 from __future__ import annotations
 
@@ -95,9 +95,12 @@ class {Class}:
 
             size = max(len(row["input_ids"]) for row in rows)
             fill = {{"input_ids": tokenizer.pad_token_id, "labels": -100}}
-            batch = {{key: torch.tensor([row[key] + [value] * (size - len(row[key])) for row in rows]) for key, value in fill.items()}}
-            real = torch.tensor([[1] * len(row["input_ids"]) + [0] * (size - len(row["input_ids"])) for row in rows])
-            return {{**batch, "attention_mask": real}}
+            batch = {{
+                key: torch.tensor([row[key] + [value] * (size - len(row[key])) for row in rows])
+                for key, value in fill.items()
+            }}
+            lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+            return {{**batch, "attention_mask": (torch.arange(size) < lengths[:, None]).long()}}
 
         arguments = TrainingArguments(
             output_dir=config.get("output_dir", "./results"),
@@ -203,7 +206,8 @@ def write(kind: str, name: str, folder: Path, *, all_hooks: bool = False) -> lis
         raise SpecError(Problem("regimen new", f"{name!r} cannot be the name of a file and a plug-in.", fix))
     below, text = KINDS[kind]
     path = folder / below / f"{name}.py"
-    words = {"name": name, "Class": "".join(part.capitalize() for part in name.split("_")), "Title": name.replace("_", " ")}
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    words = {"name": name, "Class": class_name, "Title": name.replace("_", " ")}
     wanted = {path: ALL_HOOKS if all_hooks and kind == "strategy" else text}
     if kind == "strategy":
         wanted[path.with_name(f"test_{name}.py")] = TEST

@@ -1,4 +1,4 @@
-"""The one training loop. It is given functions and tensors, never the strategy, and it reads top to bottom.
+"""The one training loop, in one file: it is given functions and tensors, never the strategy, and reads top to bottom.
 
 What makes a resume exact: everything random in step k is seeded from (run seed, k), and the order of the data is a
 function of (seed, epoch). So a checkpoint holds weights, optimizer and counters, nothing of any global generator, and
@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from regimen.errors import Diverged, OutOfMemory, Problem, Refused, Stopped, did_you_mean
+from regimen.handle import Run
 from regimen.loading import Batches, on_device
 from regimen.optim import Schedule
 from regimen.processes import Processes
-from regimen.handle import Run
 from regimen.spec import CheckpointSettings, EvaluateSettings, LogSettings, Progress
 from regimen.strategy import Loss
 

@@ -29,6 +29,8 @@ class Troubled(TrainingStrategy):
             return loss
         if how == "fail":
             raise ValueError("an odd row")
+        if how == "ahead":
+            self.session.run._earlier_s += 0.5  # its clock
         if how in ("kill", "term"):
             os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGTERM)
         return loss

@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; the installed `regimen` script calls it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(words, prog_name="regimen", standalone_mode=False)
+        rest = [word for word in words if word != "--traceback"]  # it may stand anywhere
+        code = app(rest, prog_name="regimen", standalone_mode=False)
     except SystemExit as ended:
         return int(ended.code or 0) if not isinstance(ended.code, str) else 2
     except BaseException as error:  # noqa: BLE001 - the top: whatever it is gets one message and an exit code

@@ -13,9 +13,12 @@ from regimen.cli.running import RunName, Runs
 
 def generate(
     name: RunName,
-    prompt: Annotated[str | None, typer.Argument(help="The question; without, lines are read from standard input.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="The question; without, lines are read from standard input.")
+    ] = None,
     chat: Annotated[
-        bool | None, typer.Option("--chat/--plain", help="As a turn of a chat, or as bare text; unset: as it was trained.")
+        bool | None,
+        typer.Option("--chat/--plain", help="As a turn of a chat or as bare text; unset: as it was trained."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the model as it was before training, too.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 128,

@@ -19,7 +19,8 @@ def plugins(
     """List everything registered; describe one by name; `plugins test FILE` runs the published contract tests on a
     file.
     """
-    from regimen.registry import KINDS, find
+    from regimen.kinds import KINDS
+    from regimen.registry import find
     from regimen.registry import plugins as registered
 
     words = words or []
@@ -62,8 +63,10 @@ def _describe(plugin: Any, json: bool) -> None:
 
 
 def _short(value: Any) -> str:
-    dumped = value.model_dump(exclude_unset=True) if hasattr(value, "model_dump") else value
-    return f"{dumped.get('name', dumped)}" if isinstance(dumped, dict) else repr(dumped)
+    dumped = value.model_dump() if hasattr(value, "model_dump") else value
+    if not isinstance(dumped, dict):
+        return repr(dumped)
+    return ", ".join(f"{key}: {each}" for key, each in dumped.items() if each is not None)
 
 
 def new(
@@ -86,7 +89,8 @@ def schema(
 ) -> None:
     """Print the JSON schema of RUN.yaml, or of one plug-in's settings."""
     from regimen.choices import CheckedSpec
-    from regimen.registry import KINDS, find
+    from regimen.kinds import KINDS
+    from regimen.registry import find
 
     model = find(name, tuple(KINDS)).settings() if name else CheckedSpec
     _print_json(model.model_json_schema())

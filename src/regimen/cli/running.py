@@ -79,9 +79,9 @@ def resume(
 
 def stop(name: RunName, runs: Runs = Path("runs")) -> None:
     """Ask a running run to save and stop; it can be resumed."""
+    from regimen.handle import STOP_FILE
     from regimen.listing import resolve
     from regimen.records.writer import is_locked
-    from regimen.handle import STOP_FILE
 
     folder = resolve(runs, name)
     if not is_locked(folder):

@@ -1,4 +1,4 @@
-"""Fine-tuning of language models. What a strategy, a task or a tuning method is written with is importable from here."""
+"""Fine-tuning of language models: what a strategy, a task or a tuning method is written with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from regimen.finetune.head import target_logits
     from regimen.finetune.losses import sft_loss
     from regimen.finetune.preference import sequence_logprobs
+    from regimen.finetune.preferring import PreferenceStrategy
     from regimen.finetune.rows import Rows, as_rows, read_rows
     from regimen.finetune.strategy import TrainingStrategy
     from regimen.finetune.texttask import LanguageTask
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "LanguageTask": "texttask",
+    "PreferenceStrategy": "preferring",
     "Rows": "rows",
     "TrainingStrategy": "strategy",
     "Tuning": "tuning",
@@ -26,6 +28,7 @@ _HOMES = {
 }
 __all__ = [
     "LanguageTask",
+    "PreferenceStrategy",
     "Rows",
     "TrainingStrategy",
     "Tuning",

@@ -32,7 +32,8 @@ class Asking:
         if not self.chat:
             return list(tokenizer(question).input_ids)
         turn = [{"role": "user", "content": question}]
-        return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=True, return_dict=True).input_ids)
+        made = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=True, return_dict=True)
+        return list(made.input_ids)
 
     def answers(self, question: str, max_new_tokens: int, sampling: Sampling) -> Iterator[tuple[str, Iterator[str]]]:
         """Who answers, and the answer piece by piece: the base first where it is asked, too."""
@@ -40,6 +41,14 @@ class Asking:
         for who, model in (("base", self.base), ("tuned", self.trained.model)):
             if model is not None:
                 stops = self.trained.stop_ids
-                yield who, stream(
-                    model, self.trained.tokenizer, ids, max_new_tokens=max_new_tokens, stop_ids=stops, sampling=sampling
+                yield (
+                    who,
+                    stream(
+                        model,
+                        self.trained.tokenizer,
+                        ids,
+                        max_new_tokens=max_new_tokens,
+                        stop_ids=stops,
+                        sampling=sampling,
+                    ),
                 )

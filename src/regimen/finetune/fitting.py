@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _BLOCK = 32
 """bitsandbytes' 4-bit kernel for CPUs multiplies blocks of so many outputs."""
 _WORTH_A_LOOK = 0.05
-"""Part of the free memory that weights and optimizer must reach before the whole run is estimated, which takes seconds."""
+"""Part of the free memory that weights and optimizer must reach before all of it is estimated, which takes seconds."""
 
 
 def misfits(strategy: TrainingStrategy, model_config: Any, settings: RunSettings) -> Iterator[Finding]:
@@ -74,7 +75,7 @@ def free_memory(device: str) -> int:
     if torch.cuda.is_available() and device != "cpu":
         return int(torch.cuda.mem_get_info()[0])
     try:
-        with open("/proc/meminfo") as lines:
+        with Path("/proc/meminfo").open() as lines:
             found = next(line for line in lines if line.startswith("MemAvailable"))
         return int(found.split()[1]) * 1024
     except (OSError, StopIteration):

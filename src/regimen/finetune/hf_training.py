@@ -35,6 +35,8 @@ class _NothingLeftError(Exception):
 
 
 class Training(TrainerCallback):  # type: ignore[misc]
+    """The callback through which a run sees a transformers trainer, and the methods it takes over on it."""
+
     def __init__(self, adapter: Adapter, trainer: Trainer, restored: Mapping[str, Any] | None) -> None:
         self.adapter, self.trainer, self.restored = adapter, trainer, restored
         self.run, self.at, self.processes = adapter.session.run, adapter.at, adapter.session.processes

@@ -150,7 +150,9 @@ def _none_fits(rows: Rows, known: list[_Known]) -> Problem:
     found = ", ".join(rows.columns[:30])
     message = f"the columns ({found}) fit no layout. Known: {', '.join(_describe(each) for each in known)}."
     advice = _suggested_map(rows.columns, {layout.name for layout in known})
-    fix = f"Perhaps columns: {{{advice}}}." if advice else "Map them: columns: {prompt: ..., completion: ...}."
+    blanks = ", ".join(f"{field}: ..." for field in known[0].required) if len(known) == 1 else ""
+    wanted = advice or blanks or "prompt: ..., completion: ..."
+    fix = f"{'Perhaps' if advice else 'Map them:'} task.data.columns: {{{wanted}}}."
     return Problem(rows.source, message, fix)
 
 

@@ -29,6 +29,7 @@ def with_length(
 
 
 def sorts_by_length(hook: Callable[..., Any]) -> bool:
+    """Whether the source of a hook asks for a column of that name."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(hook)))
     except (OSError, TypeError, SyntaxError):

@@ -1,4 +1,4 @@
-"""What a look at the whole data finds before any weight is loaded: every row, its tokens, and what would go wrong later."""
+"""What a look at the whole data finds before any weight is loaded: every row, its tokens, what would go wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def findings(strategy: TrainingStrategy, task: LanguageTask, settings: RunSettin
         try:
             splits[split] = tokenized(strategy, task, split)
         except (Refused, DataError) as error:
-            found += [Finding("error", problem) for problem in error.problems]
+            said = {finding.problem for finding in found}
+            found += [Finding("error", problem) for problem in error.problems if problem not in said]
     for split, prepared in splits.items():
         found += _tokens(split, prepared, task)
     if "train" in splits and "valid" in splits:
@@ -64,7 +65,7 @@ def _run(task: LanguageTask, settings: RunSettings) -> Iterator[Finding]:
 def _fields(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
     """The columns that the strategy says it needs."""
     wanted = strategy.get_required_dataset_fields()
-    for split, rows in task.rows.items():
+    for rows in task.rows.values():
         there = {*rows.columns, *task.columns}
         missing = [name for name in wanted if name not in there]
         if missing and strategy.prepares_itself:

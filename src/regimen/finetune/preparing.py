@@ -22,8 +22,8 @@ from regimen.published import NAMES, to_settings
 from regimen.settings import settings_model
 
 if TYPE_CHECKING:
-    from regimen.finetune.texttask import LanguageTask
     from regimen.finetune.strategy import TrainingStrategy
+    from regimen.finetune.texttask import LanguageTask
 
 _DEFAULT_LENGTH = 1024
 """Tokens of a row where neither the user nor the model says."""
@@ -56,10 +56,7 @@ def with_published(strategy: TrainingStrategy, config: Mapping[str, Any]) -> Tra
 
 def _settings_of(strategy: TrainingStrategy) -> set[str]:
     return {
-        name
-        for part in type(strategy).__mro__
-        for name in inspect.get_annotations(part)
-        if not name.startswith("_")
+        name for part in type(strategy).__mro__ for name in inspect.get_annotations(part) if not name.startswith("_")
     }
 
 
@@ -95,7 +92,8 @@ def tokenized_by_hand(strategy: TrainingStrategy, data: Any, tokenizer: Any) -> 
     rows = as_rows(data)
     template = Template.from_tokenizer(tokenizer) if tokenizer.chat_template else None
     settings = token_settings(strategy, longest(tokenizer))
-    return prepare(rows, Encoder(tokenizer, settings, template), layout=find_layout(rows, None, strategy.layouts or None))
+    layout = find_layout(rows, None, strategy.layouts or None)
+    return prepare(rows, Encoder(tokenizer, settings, template), layout=layout)
 
 
 def encoder(strategy: TrainingStrategy, task: LanguageTask) -> Encoder:

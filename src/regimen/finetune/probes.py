@@ -12,7 +12,7 @@ from torch import nn
 
 from regimen.finetune.batching import Indices
 from regimen.finetune.collate import collate
-from regimen.finetune.shortcuts import check_fast_head, check_packing, check_shared_prompt
+from regimen.finetune.shortcuts import check_fast_answers, check_fast_head, check_packing, check_shared_prompt
 from regimen.finetune.tokenrows import TokenRows
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: Token
         return False
     bins = [probe[:_PROBED], probe[_PROBED:]]
     return _said(strategy, check_packing(model, bins, pad_id), model, "packed rows", "each row stands alone, padded")
+
+
+def has_fast_answers(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+    """The same where rows are pairs of answers."""
+    probe = [rows[int(index)] for index in _longest(strategy, rows)]
+    difference = check_fast_answers(model, probe, pad_id)
+    return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
 
 
 def shares_prompts(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:

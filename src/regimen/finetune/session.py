@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from regimen.finetune.allocator import keep_freed_memory
 from regimen.finetune.config import Config
 from regimen.finetune.hf_order import seed_everything
 from regimen.finetune.lengthcolumn import with_length
+from regimen.finetune.machine import machine_set
 from regimen.finetune.preparing import tokenized
 from regimen.finetune.texttask import LanguageTask
 from regimen.handle import Run
@@ -70,25 +69,21 @@ def precision(asked: str, device: torch.device) -> str:
 
 def train(strategy: TrainingStrategy, task: LanguageTask, run: Run) -> dict[str, float]:
     """Prepares model and data, trains, and leaves what was made. Every hook is called once a run."""
-    from regimen.finetune.ending import finish
     from regimen.finetune.metrics import check_installed, wanted
+
+    check_installed(wanted(task))
+    processes = Processes.join(run.settings.device)
+    session = Session(run, processes, precision(run.settings.precision, processes.device), task)
+    with machine_set(run.settings, processes.device):
+        return _trained(strategy, task, session)
+
+
+def _trained(strategy: TrainingStrategy, task: LanguageTask, session: Session) -> dict[str, float]:
+    from regimen.finetune.ending import finish
     from regimen.finetune.samples import Samples
     from regimen.finetune.stages import one_dataset, stages_of
 
-    settings = run.settings
-    check_installed(wanted(task))
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    processes = Processes.join(settings.device)
-    if settings.deterministic and processes.device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to be deterministic
-        torch.use_deterministic_algorithms(True)
-    if processes.device.type == "cpu":
-        keep_freed_memory()
-        torch.set_flush_denormal(
-            True
-        )  # saturated losses leave gradients so small that a CPU is ten times slower on them
-    session = Session(run, processes, precision(settings.precision, processes.device), task)
+    run, processes = session.run, session.processes
     strategy.enter(session)
     config = config_of(strategy, run)
     seed_everything(run.seed_for("model"))

@@ -27,6 +27,15 @@ def check_fast_head(model: nn.Module, batch: Batch) -> float:
         return _difference(*(sft_loss(model, batch, fast=fast).sum for fast in (True, False)))
 
 
+def check_fast_answers(model: nn.Module, rows: Sequence[PairRow], pad_id: int = 0) -> float:
+    """Logits of answer tokens only, against the model's full logits: the largest difference of an answer."""
+    device = next(model.parameters()).device
+    with _Evaluation(model):
+        batch = collate_pairs(rows, pad_id, shared=False).to(device)
+        fast, full = (_both(sequence_logprobs(model, batch, fast=fast)) for fast in (True, False))
+        return _difference(fast, full)
+
+
 def check_packing(model: nn.Module, bins: Sequence[Sequence[Row]], pad_id: int = 0) -> float:
     """Rows packed into these bins, against each row padded: the summed loss.
 

@@ -23,8 +23,8 @@ from regimen.finetune.config import Config
 from regimen.finetune.models import Quantization
 from regimen.finetune.outcome import LossOn, Overlength
 from regimen.finetune.texttask import LanguageTask
-from regimen.optim import Optimizer, OptimizerSettings, Schedule
 from regimen.handle import Run
+from regimen.optim import Optimizer, OptimizerSettings, Schedule
 from regimen.settings import PluginSettings
 from regimen.spec import Choice, RunSettings
 from regimen.strategy import Finding, Loss, Strategy

@@ -37,7 +37,7 @@ class LanguageTask(Task):
     template: Annotated[
         str | None,
         Field(
-            description="chat template for a tokenizer without one: plain, chatml, or a .jinja file; saved with the model"
+            description="chat template for a tokenizer without one: plain, chatml or a .jinja file; saved with it"
         ),
     ] = None
     trust_remote_code: Annotated[bool, Field(description="run Python code that comes with a model of the Hub")] = False

@@ -12,6 +12,7 @@ TINY = "tiny"
 
 
 def tiny_config() -> LlamaConfig:
+    """Four layers of 128, a vocabulary of bytes, rows of up to 1,024 tokens."""
     return LlamaConfig(
         vocab_size=259,
         hidden_size=128,

@@ -16,7 +16,6 @@ from regimen.errors import Problem, RecordError
 from regimen.events import SCHEMA_VERSION, Event, Metrics, Note, Resumed, from_json, surviving
 from regimen.records.writer import Status, is_locked
 
-
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where PyYAML was built with it: several times faster."""
 
@@ -147,7 +146,7 @@ class Record:
     def _yaml(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            body = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a safe one
+            body = yaml.load(path.read_bytes(), Loader=_Loader)
         except FileNotFoundError:
             raise RecordError(
                 Problem(

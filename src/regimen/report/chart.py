@@ -40,6 +40,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
+    """Lines over the steps of a run, with what the axes say."""
+
     title: str
     unit: str
     """What the vertical axis counts: `nats per token`."""

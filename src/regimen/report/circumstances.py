@@ -62,6 +62,7 @@ def notes(record: Record) -> Markup:
 
 
 def time_and_memory(record: Record) -> Markup:
+    """How long it took, how fast it was, how much memory it held."""
     state, curves = record.state, record.curves
     rows: list[tuple[object, object]] = []
     started, ended = state.get("started_at"), state.get("ended_at")
@@ -87,6 +88,7 @@ def time_and_memory(record: Record) -> Markup:
 
 
 def environment(record: Record) -> Markup:
+    """Versions, hardware and the command, folded away."""
     found = record.environment
     gpus = found.get("gpus") or ["none"]
     rows: list[tuple[object, object]] = [("GPU", ", ".join(map(str, gpus)))] if "gpus" in found else []

@@ -62,6 +62,7 @@ def _verdict(key: str, before: float | None, after: float) -> Literal["better", 
 
 
 def results(record: Record) -> Markup:
+    """Each measured number before and after training, with a verdict where better is known."""
     found = changes(record)
     if not found:
         return EMPTY

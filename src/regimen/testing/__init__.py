@@ -12,11 +12,13 @@ __all__ = ["CHECKS", "Failed", "Subject", "test_file", "verdicts"]
 def test_file(path: Path) -> int:
     """Runs the contract tests on each strategy in a file, prints a line a check, and returns the exit code."""
     from regimen.errors import Problem, SpecError
-    from regimen.registry import STRATEGIES, describe
+    from regimen.kinds import STRATEGIES
+    from regimen.registry import describe
 
     plugins = describe(path, STRATEGIES)
     if not plugins:
-        raise SpecError(Problem(str(path), "holds no strategy.", "`regimen new strategy NAME` writes one to start from."))
+        fix = "`regimen new strategy NAME` writes one to start from."
+        raise SpecError(Problem(str(path), "holds no strategy.", fix))
     wrong = 0
     for plugin in plugins:
         print(f"{plugin.qualified}  ({plugin.path})")

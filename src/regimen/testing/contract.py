@@ -1,7 +1,7 @@
 """The contract tests: what holds for every strategy, whoever wrote it. `regimen plugins test FILE` runs them on a file.
 
-They train a tiny real task in a folder of their own, in seconds: the same bytes for the same seed, a stop and a resume that end
-like a run that was left alone, settings that are checked, hooks that work by hand.
+They train a tiny real task in a folder of their own, in seconds: the same bytes for the same seed, a stop and a resume
+that end like a run that was left alone, settings that are checked.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from regimen.document import Document, read_document
 from regimen.errors import RegimenError, Stopped
 from regimen.execute import prepare, resume, run
-from regimen.records.reader import Record, load
-from regimen.registry import KINDS, Plugin
 from regimen.handle import STOP_FILE
+from regimen.kinds import KINDS
+from regimen.records.reader import Record, load
+from regimen.registry import Plugin
 
 Check = Callable[["Subject"], None]
 
@@ -60,7 +61,11 @@ def describes_its_settings(subject: Subject) -> None:
     """Each setting that the class declares itself has a description."""
     cls = subject.plugin.load()
     model = subject.plugin.settings()
-    bare = [name for name in vars(cls).get("__annotations__", {}) if name in model.model_fields and not model.model_fields[name].description]
+    bare = [
+        name
+        for name in vars(cls).get("__annotations__", {})
+        if name in model.model_fields and not model.model_fields[name].description
+    ]
     if bare:
         raise Failed(f"describes no {', '.join(bare)}: write Annotated[..., Field(description=...)].")
 
@@ -142,14 +147,27 @@ def _tiny_task(plugin: Plugin, folder: Path) -> dict[str, Any]:
 def _row(number: int) -> str:
     import json
 
-    body = {"input": f"How much is {number} + 1?", "output": str(number + 1), "task_type": "sum" if number % 2 else "next"}
+    body = {
+        "input": f"How much is {number} + 1?",
+        "output": str(number + 1),
+        "task_type": "sum" if number % 2 else "next",
+    }
     return json.dumps(body | {"prompt": body["input"], "chosen": body["output"], "rejected": str(number)}) + "\n"
 
 
-CHECKS: tuple[Check, ...] = (has_a_name, describes_its_settings, refuses_unknown_settings, trains, repeats_itself, resumes_exactly)
+CHECKS: tuple[Check, ...] = (
+    has_a_name,
+    describes_its_settings,
+    refuses_unknown_settings,
+    trains,
+    repeats_itself,
+    resumes_exactly,
+)
 
 
-def verdicts(plugin: Plugin, settings: Mapping[str, Any] | None = None) -> Iterator[tuple[Check, Failed | RegimenError | None]]:
+def verdicts(
+    plugin: Plugin, settings: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Check, Failed | RegimenError | None]]:
     """Runs every check on one strategy, each in a fresh folder; yields the check and what it found wrong."""
     for check in CHECKS:
         with _folder() as folder:

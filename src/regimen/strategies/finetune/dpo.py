@@ -6,32 +6,27 @@ step, when the model still is the reference; a second model is loaded only if on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, cast
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
 
 from regimen.errors import Problem, StrategyFailed
 from regimen.finetune.models import ModelSource
-from regimen.finetune.pairs import PairBatch, Reference, collate_pairs
-from regimen.finetune.preference import DPOLoss, dpo_loss, sequence_logprobs
-from regimen.finetune.probes import shares_prompts
-from regimen.finetune.stored import store_references, stored_reference
-from regimen.finetune.strategy import TrainingStrategy
+from regimen.finetune.pairs import PairBatch, Reference
+from regimen.finetune.preference import DPOLoss, dpo_loss
+from regimen.finetune.preferring import PreferenceStrategy
+from regimen.finetune.stored import store_references
 from regimen.optim import Optimizer, OptimizerSettings
 from regimen.strategy import Loss
 
 
-class DPO(TrainingStrategy):
+class DPO(PreferenceStrategy):
     """Direct preference optimization: raises the chosen answer over the rejected one, relative to a reference model."""
 
     name = "dpo"
-    layouts: ClassVar[tuple[str, ...]] = ("preference",)
-    likelihood: ClassVar[bool] = False
 
     optimizer: Annotated[Optimizer, Field(description="what turns gradients into updates")] = OptimizerSettings(lr=5e-6)
     beta: Annotated[
@@ -50,27 +45,19 @@ class DPO(TrainingStrategy):
         ),
     ] = None
 
-    def get_required_dataset_fields(self) -> list[str]:
-        return ["chosen", "rejected"]
-
-    def lengths(self, rows: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-        return np.asarray(rows.lengths("prompt_ids", "chosen_ids", "rejected_ids"))
-
-    def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int) -> PairBatch:
-        return collate_pairs(rows, pad_id, shared=self._shared, reference=stored_reference(rows))
-
     def compute_loss(self, model: nn.Module, batch: Any) -> Loss:
         reference = batch.reference or self._reference_now(model, batch)
-        logprobs = sequence_logprobs(model, batch)
         return dpo_loss(
-            logprobs, reference, beta=self.beta, loss_type=self.loss_type, label_smoothing=self.label_smoothing
+            self.answer_logprobs(model, batch),
+            reference,
+            beta=self.beta,
+            loss_type=self.loss_type,
+            label_smoothing=self.label_smoothing,
         )
 
     def before_training(self, model: nn.Module, train: Any, valid: Any, pad_id: int) -> None:
-        """Finds out whether this model can share prompts, and stores the reference's log-probabilities with every
-        pair.
-        """
-        self._shared = shares_prompts(self, model, train, pad_id)
+        """Besides, stores the reference's log-probabilities with every pair."""
+        super().before_training(model, train, valid, pad_id)
         with self._as_reference(model) as other:
             for rows in (train, valid):
                 if rows is not None:
@@ -90,7 +77,5 @@ class DPO(TrainingStrategy):
             fix = "Call before_training first, name a `reference`, or train adapters."
             raise StrategyFailed(Problem("dpo.compute_loss", "has no reference for these rows.", fix))
         with torch.no_grad(), self._as_reference(model) as other:
-            logprobs = sequence_logprobs(other or model, batch)
+            logprobs = self.answer_logprobs(other or model, batch)
         return Reference(logprobs.chosen_B, logprobs.rejected_B)
-
-    _shared = True

@@ -13,7 +13,7 @@ from regimen.strategies.finetune.sft import SFT
 
 
 class QLoRA(SFT):
-    """Supervised fine-tuning of adapters on a 4-bit base: a 7-billion-parameter model in about 6 GB."""
+    """Supervised fine-tuning of adapters on a base that is stored in 4 bits."""
 
     name = "qlora"
 

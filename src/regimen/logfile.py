@@ -1,0 +1,38 @@
+"""What is printed while a run trains, kept in its log.txt as well."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """What is printed while training goes to `log.txt`, too."""
+    log, before = path.open("a", encoding="utf-8"), (sys.stdout, sys.stderr)
+    sys.stdout, sys.stderr = _Both(before[0], log), _Both(before[1], log)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        with suppress(OSError):
+            log.close()
+
+
+class _Both:
+    """A text stream that also writes to the log; everything else is the terminal's."""
+
+    def __init__(self, terminal: IO[str], log: IO[str]) -> None:
+        self._terminal, self._log = terminal, log
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):  # a full disk stops a run where it saves, not where it prints
+            self._log.write(text)
+            self._log.flush()
+        return self._terminal.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._terminal, name)
