@@ -28,7 +28,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -42,8 +42,8 @@ import trl
 import regimen
 from finetune_data import make_model, make_pairs, make_rows, make_tokenizer, tokens_of, write_rows
 from regimen.finetune.allocator import keep_freed_memory
-from regimen.finetune.batching import length_batches, padding_fraction
-from regimen.finetune.collate import Row, collate
+from regimen.finetune.batches.collate import Row, collate
+from regimen.finetune.batches.order import length_batches, padding_fraction
 from regimen.finetune.preferring import PreferenceStrategy
 from regimen.finetune.strategy import TrainingStrategy
 from regimen.strategies.finetune.dpo import DPO
@@ -68,9 +68,11 @@ class Contestant(NamedTuple):
 def ours(kind: str, folder: Path, data: Path, batch_size: int, epochs: int, output: str) -> Measured:
     """A whole `regimen run`: record, finite check, checkpoint and all. Timed: references, training, the last save."""
     spent: list[float] = []
-    with clocked(PreferenceStrategy, "before_training", spent), clocked(TrainingStrategy, "before_training", spent):
-        with clocked(DPO, "before_training", spent), clocked(Trainer, "train", spent):
-            record = regimen.run(settings(kind, folder, data, batch_size, epochs, output))
+    with ExitStack() as clocks:
+        for strategy in (TrainingStrategy, PreferenceStrategy, DPO):
+            clocks.enter_context(clocked(strategy, "before_training", spent))
+        clocks.enter_context(clocked(Trainer, "train", spent))
+        record = regimen.run(settings(kind, folder, data, batch_size, epochs, output))
     points = record.curve("train/loss")
     mean = sum(point.value for point in points) / len(points)
     return Measured(sum(spent), points[-1].step, mean)
@@ -96,7 +98,7 @@ def settings(kind: str, folder: Path, data: Path, batch_size: int, epochs: int, 
 
 @contextmanager
 def clocked(cls: type, name: str, spent: list[float]) -> Iterator[None]:
-    """While inside, the CPU time of the outermost call of a method that the class itself defines is added to `spent`."""
+    """While inside, the CPU time of the outermost call of a method of the class is added to `spent`."""
     plain = cls.__dict__[name]
 
     def timed_method(*args: Any, **kwargs: Any) -> Any:
@@ -246,9 +248,8 @@ def compete_dpo(options: argparse.Namespace, model: Any, folder: Path, epochs: i
     pairs = tokens_of(settings("dpo", folder, data, size, 1, str(folder / "runs")))
     sizes = [sum(len(pair[part]) for part in ("prompt_ids", "chosen_ids", "rejected_ids")) for pair in pairs]
     prompt = sum(len(pair["prompt_ids"]) for pair in pairs)
-    print(
-        f"\nDPO: {len(pairs)} pairs, {sum(sizes)} tokens with prompts once, {prompt / sum(sizes):.0%} prompt, batch {size}"
-    )
+    counted = f"{sum(sizes)} tokens with prompts once, {prompt / sum(sizes):.0%} prompt"
+    print(f"\nDPO: {len(pairs)} pairs, {counted}, batch {size}")
 
     def theirs(name: str, checkpointing: bool, **extra: Any) -> Contestant:
         extra = {"num_train_epochs": epochs} | extra

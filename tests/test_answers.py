@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 datasets = pytest.importorskip("datasets")
 pytest.importorskip("transformers")
 
-from regimen.finetune.answers import examples, token_rows  # noqa: E402
-from regimen.finetune.metrics import exact_match, f1, rouge, scores  # noqa: E402
-from regimen.finetune.outcome import TokenSettings  # noqa: E402
-from regimen.finetune.prepare import prepare  # noqa: E402
+from regimen.finetune.answers.examples import examples, token_rows  # noqa: E402
+from regimen.finetune.answers.metrics import exact_match, f1, rouge, scores  # noqa: E402
 from regimen.finetune.tiny import tiny_tokenizer  # noqa: E402
-from regimen.finetune.tokens import Encoder  # noqa: E402
+from regimen.finetune.tokens.encoder import Encoder  # noqa: E402
+from regimen.finetune.tokens.outcome import TokenSettings  # noqa: E402
+from regimen.finetune.tokens.prepare import prepare  # noqa: E402
 
 QUESTION, ANSWER = "What is 2 + 2?", "It is four."
 CHAT = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]

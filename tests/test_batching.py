@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regimen.errors import SpecError
-from regimen.finetune.batching import Indices, length_batches, padding_fraction, sorted_batches
-from regimen.finetune.packing import pack
+from regimen.finetune.batches.order import Indices, length_batches, padding_fraction, sorted_batches
+from regimen.finetune.batches.packing import pack
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=120).map(lambda values: np.array(values, dtype=np.int64))
 

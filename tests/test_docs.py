@@ -21,7 +21,7 @@ from regimen.cli.app import app
 from regimen.document import check, read_document
 from regimen.errors import RegimenError
 from regimen.execute import prepare
-from regimen.finetune.collate import collate
+from regimen.finetune.batches.collate import collate
 from regimen.finetune.models import ModelSource
 from regimen.kinds import KINDS
 from regimen.listing import list_runs

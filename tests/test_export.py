@@ -17,10 +17,10 @@ transformers = pytest.importorskip("transformers")
 
 from regimen.errors import MissingExtra, RecordError, Refused  # noqa: E402
 from regimen.execute import resume, run  # noqa: E402
-from regimen.finetune.merge import export, merge  # noqa: E402
-from regimen.finetune.proof import Proof, difference, logits  # noqa: E402
+from regimen.finetune.results.merge import export, merge  # noqa: E402
+from regimen.finetune.results.proof import Proof, difference, logits  # noqa: E402
+from regimen.finetune.results.trained import load_base, load_trained  # noqa: E402
 from regimen.finetune.tiny import tiny_tokenizer  # noqa: E402
-from regimen.finetune.trained import load_base, load_trained  # noqa: E402
 from regimen.records.reader import Record  # noqa: E402
 
 TUNINGS: dict[str, Any] = {

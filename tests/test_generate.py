@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 transformers = pytest.importorskip("transformers")
 
-from regimen.finetune.generate import Sampling, answers, stop_ids, stream  # noqa: E402
-from regimen.finetune.textstream import TextStream  # noqa: E402
+from regimen.finetune.answers.generate import Sampling, answers, stop_ids, stream  # noqa: E402
+from regimen.finetune.answers.textstream import TextStream  # noqa: E402
 from regimen.finetune.tiny import tiny_tokenizer  # noqa: E402
 
 PROMPTS = [list(text.encode()) for text in ("a", "ab cd", "the quick brown fox", "x" * 40, "b")]
@@ -180,7 +180,7 @@ def test_stop_ids_hold_the_end_token_the_templates_and_the_models_own(tokenizer:
     assert stop_ids(tokenizer, model) == [33, 257]
     chatml = tiny_tokenizer()
     chatml.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    from regimen.finetune.template import Template
+    from regimen.finetune.tokens.template import Template
 
     Template.from_tokenizer(chatml, "chatml")
     assert stop_ids(chatml) == sorted([257, chatml.convert_tokens_to_ids("<|im_end|>")])

@@ -19,7 +19,7 @@ import yaml
 
 from regimen import run
 from regimen.checkpoint import Checkpoints, tensors_of
-from regimen.finetune.merge import merge
+from regimen.finetune.results.merge import merge
 from regimen.finetune.tiny import tiny_tokenizer
 from regimen.records.reader import Record
 from test_processes import TROUBLED, assert_same, codes, launched, only_run

@@ -17,8 +17,8 @@ import regimen
 from regimen.checkpoint import Checkpoints, tensors_of
 from regimen.errors import Diverged, SpecError, Stopped, StrategyFailed
 from regimen.events import Metrics, Note
-from regimen.finetune.hf_checkpoint import storable
-from regimen.finetune.hf_metrics import renamed
+from regimen.finetune.foreign.metric_names import renamed
+from regimen.finetune.foreign.saved_state import storable
 from warm import Warm
 
 HERE = Path(__file__).parent / "data"

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regimen.errors import DataError
-from regimen.finetune.canonical import Conversation, Pair, Preference, Text, Unpaired
-from regimen.finetune.checkrows import check_rows
-from regimen.finetune.convert import canonical
-from regimen.finetune.layouts import LAYOUTS, find_layout
-from regimen.finetune.rows import as_rows, read_rows
+from regimen.finetune.data.canonical import Conversation, Pair, Preference, Text, Unpaired
+from regimen.finetune.data.checkrows import check_rows
+from regimen.finetune.data.convert import canonical
+from regimen.finetune.data.layouts import LAYOUTS, find_layout
+from regimen.finetune.data.rows import as_rows, read_rows
 
 USER, REPLY = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
 HH = "\n\nHuman: hi\n\nAssistant: yes?\n\nHuman: joke\n\nAssistant:"

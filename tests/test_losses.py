@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
-from regimen.finetune.batching import length_batches, sorted_batches  # noqa: E402
-from regimen.finetune.collate import Batch, Row, collate, collate_packed, folded  # noqa: E402
-from regimen.finetune.losses import sft_loss  # noqa: E402
-from regimen.finetune.pairs import PairRow, collate_pairs, shared_lengths  # noqa: E402
-from regimen.finetune.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs  # noqa: E402
-from regimen.finetune.reference import reference_logprobs  # noqa: E402
-from regimen.finetune.shortcuts import check_fast_head, check_packing, check_shared_prompt  # noqa: E402
+from regimen.finetune.batches.collate import Batch, Row, collate, collate_packed, folded  # noqa: E402
+from regimen.finetune.batches.order import length_batches, sorted_batches  # noqa: E402
+from regimen.finetune.batches.pairs import PairRow, collate_pairs, shared_lengths  # noqa: E402
+from regimen.finetune.losses.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs  # noqa: E402
+from regimen.finetune.losses.reference import reference_logprobs  # noqa: E402
+from regimen.finetune.losses.shortcuts import check_fast_head, check_packing, check_shared_prompt  # noqa: E402
+from regimen.finetune.losses.supervised import sft_loss  # noqa: E402
 
 VOCABULARY = 50
 SIZES: dict[str, Any] = {

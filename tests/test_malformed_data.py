@@ -18,9 +18,9 @@ from typing import NamedTuple
 import pytest
 
 from regimen.errors import DataError, RegimenError
-from regimen.finetune.checkrows import check_rows
-from regimen.finetune.layouts import find_layout
-from regimen.finetune.rows import read_rows
+from regimen.finetune.data.checkrows import check_rows
+from regimen.finetune.data.layouts import find_layout
+from regimen.finetune.data.rows import read_rows
 
 GOOD = b'{"prompt": "a", "completion": "b"}\n'
 

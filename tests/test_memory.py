@@ -11,8 +11,8 @@ import torch
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
-from regimen.finetune.collate import collate  # noqa: E402
-from regimen.finetune.losses import sft_loss  # noqa: E402
+from regimen.finetune.batches.collate import collate  # noqa: E402
+from regimen.finetune.losses.supervised import sft_loss  # noqa: E402
 from regimen.finetune.memory import Memory, estimate_memory  # noqa: E402
 from regimen.finetune.tiny import tiny_config  # noqa: E402
 from regimen.modelforge import create_strategy  # noqa: E402

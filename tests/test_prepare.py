@@ -12,13 +12,13 @@ pytest.importorskip("transformers")
 pytest.importorskip("datasets")
 
 from regimen.errors import DataError, Refused
-from regimen.finetune.canonical import Conversation
-from regimen.finetune.layouts import find_layout
-from regimen.finetune.originals import to_dataset
-from regimen.finetune.outcome import ANSWER_CUT, IGNORED
-from regimen.finetune.prepare import prepare
-from regimen.finetune.preview import preview, preview_as_text, render_preview
-from regimen.finetune.rows import as_rows, read_rows
+from regimen.finetune.data.canonical import Conversation
+from regimen.finetune.data.layouts import find_layout
+from regimen.finetune.data.originals import to_dataset
+from regimen.finetune.data.rows import as_rows, read_rows
+from regimen.finetune.tokens.outcome import ANSWER_CUT, IGNORED
+from regimen.finetune.tokens.prepare import prepare
+from regimen.finetune.tokens.preview import preview, preview_as_text, render_preview
 from tiny_tokenizers import PAIRS, PREFERENCES, REPLY, TOKENIZERS, USER, encoder, kept, ours
 
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regimen.errors import DataError
-from regimen.finetune.layouts import find_layout
-from regimen.finetune.rows import as_rows, read_rows
-from regimen.finetune.split import overlap, split_rows
+from regimen.finetune.data.layouts import find_layout
+from regimen.finetune.data.rows import as_rows, read_rows
+from regimen.finetune.data.split import overlap, split_rows
 
 ROWS = [
     {"prompt": "2+2=", "completion": "4"},

@@ -14,8 +14,9 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 from regimen.errors import Refused, SpecError  # noqa: E402
-from regimen.finetune.canonical import Canonical, Conversation, Pair, Preference, Text, Unpaired  # noqa: E402
-from regimen.finetune.outcome import (  # noqa: E402
+from regimen.finetune.data.canonical import Canonical, Conversation, Pair, Preference, Text, Unpaired  # noqa: E402
+from regimen.finetune.tokens.encoder import Encoder, tokenize_row  # noqa: E402
+from regimen.finetune.tokens.outcome import (  # noqa: E402
     ANSWER_CUT,
     FOREIGN_END,
     IGNORED,
@@ -27,8 +28,7 @@ from regimen.finetune.outcome import (  # noqa: E402
     TokenSettings,
     Unusable,
 )
-from regimen.finetune.template import CHATML, PLAIN, Template  # noqa: E402
-from regimen.finetune.tokens import Encoder, tokenize_row  # noqa: E402
+from regimen.finetune.tokens.template import CHATML, PLAIN, Template  # noqa: E402
 from tiny_tokenizers import REPLY, TOKENIZERS, USER, byte_level, encoder, kept, metaspace, trained_text  # noqa: E402
 
 NO_MARKS = CHATML.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")

@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers")
 datasets = pytest.importorskip("datasets")
 trl = pytest.importorskip("trl")
 
-from regimen.finetune.rows import read_rows  # noqa: E402
+from regimen.finetune.data.rows import read_rows  # noqa: E402
 from tiny_tokenizers import CORPUS, PAIRS, PREFERENCES, REPLY, TOKENIZERS, TURNS, USER, encoder, ours  # noqa: E402
 
 

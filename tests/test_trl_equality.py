@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from regimen.finetune.collate import Row, collate, collate_packed
-from regimen.finetune.losses import sft_loss
-from regimen.finetune.pairs import PairRow, collate_pairs
-from regimen.finetune.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs
+from regimen.finetune.batches.collate import Row, collate, collate_packed
+from regimen.finetune.batches.pairs import PairRow, collate_pairs
+from regimen.finetune.losses.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs
+from regimen.finetune.losses.supervised import sft_loss
 
 trl = pytest.importorskip("trl")
 datasets = pytest.importorskip("datasets")

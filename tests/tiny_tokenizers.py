@@ -10,10 +10,10 @@ import pytest
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
-from regimen.finetune.outcome import IGNORED, Kept, Outcome, TokenSettings  # noqa: E402
-from regimen.finetune.prepare import prepare  # noqa: E402
-from regimen.finetune.template import Template  # noqa: E402
-from regimen.finetune.tokens import Encoder  # noqa: E402
+from regimen.finetune.tokens.encoder import Encoder  # noqa: E402
+from regimen.finetune.tokens.outcome import IGNORED, Kept, Outcome, TokenSettings  # noqa: E402
+from regimen.finetune.tokens.prepare import prepare  # noqa: E402
+from regimen.finetune.tokens.template import Template  # noqa: E402
 
 CORPUS = [
     "Hello there, how are you? What is 2 + 2? The answer is four.\n",

@@ -202,7 +202,7 @@ def _report(folder: Path) -> None:
     try:
         write_report(Record(folder))
     except Exception as error:  # noqa: BLE001 - said, and the run's own end goes on
-        print(f"regimen: the report of {folder} could not be written: {error}", file=sys.stderr)
+        sys.stderr.write(f"regimen: the report of {folder} could not be written: {error}\n")
 
 
 def _recorded(prepared: Prepared, handle: Run, writer: RecordWriter, changes: list[str], processes: Processes) -> None:

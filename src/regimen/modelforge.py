@@ -18,9 +18,9 @@ from transformers import DataCollatorForSeq2Seq
 from transformers.trainer_utils import IntervalStrategy
 
 from regimen.errors import SpecError, TrainingError
-from regimen.finetune.hf import CURRENT
-from regimen.finetune.hf_arguments import fit
-from regimen.finetune.stages import TOKENS, as_dataset
+from regimen.finetune.foreign.adapter import CURRENT
+from regimen.finetune.foreign.arguments import fit
+from regimen.finetune.foreign.stages import TOKENS, as_dataset
 from regimen.finetune.strategy import TrainingStrategy
 from regimen.registry import find, plugins, register, unregister
 

@@ -29,8 +29,8 @@ def preview(
     import sys
 
     from regimen.execute import prepare
-    from regimen.finetune.preview import preview_as_text, render_preview
     from regimen.finetune.previewing import previewed
+    from regimen.finetune.tokens.preview import preview_as_text, render_preview
 
     prepared = prepare(file, set_)
     shown = previewed(prepared.strategy, prepared.task, split, rows)

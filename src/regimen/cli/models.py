@@ -27,8 +27,8 @@ def generate(
     runs: Runs = Path("runs"),
 ) -> None:
     """Ask a trained model; the answer is streamed."""
-    from regimen.finetune.asking import Asking
-    from regimen.finetune.generate import Sampling
+    from regimen.finetune.answers.asking import Asking
+    from regimen.finetune.answers.generate import Sampling
     from regimen.listing import resolve
 
     asking = Asking(resolve(runs, name), chat=chat, with_base=base)
@@ -49,7 +49,7 @@ def export(
     runs: Runs = Path("runs"),
 ) -> None:
     """Copy the adapter or the model that a run left, or merge the adapter into its full-precision base."""
-    from regimen.finetune import merge
+    from regimen.finetune.results import merge
     from regimen.listing import resolve
 
     folder = resolve(runs, name)

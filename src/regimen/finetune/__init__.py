@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regimen.finetune.head import target_logits
-    from regimen.finetune.losses import sft_loss
-    from regimen.finetune.preference import sequence_logprobs
+    from regimen.finetune.data.rows import Rows, as_rows, read_rows
+    from regimen.finetune.losses.head import target_logits
+    from regimen.finetune.losses.preference import sequence_logprobs
+    from regimen.finetune.losses.supervised import sft_loss
     from regimen.finetune.preferring import PreferenceStrategy
-    from regimen.finetune.rows import Rows, as_rows, read_rows
     from regimen.finetune.strategy import TrainingStrategy
     from regimen.finetune.texttask import LanguageTask
     from regimen.finetune.tuning import Tuning
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "LanguageTask": "texttask",
     "PreferenceStrategy": "preferring",
-    "Rows": "rows",
+    "Rows": "data.rows",
     "TrainingStrategy": "strategy",
     "Tuning": "tuning",
-    "as_rows": "rows",
-    "read_rows": "rows",
-    "sequence_logprobs": "preference",
-    "sft_loss": "losses",
-    "target_logits": "head",
+    "as_rows": "data.rows",
+    "read_rows": "data.rows",
+    "sequence_logprobs": "losses.preference",
+    "sft_loss": "losses.supervised",
+    "target_logits": "losses.head",
 }
 __all__ = [
     "LanguageTask",

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from regimen.errors import Problem, SpecError, StrategyFailed
-from regimen.finetune.batching import Indices, length_batches
-from regimen.finetune.collate import collate_packed
+from regimen.finetune.batches.collate import collate_packed
+from regimen.finetune.batches.order import Indices, length_batches
+from regimen.finetune.batches.packing import pack
 from regimen.finetune.evaluate import Evaluation
-from regimen.finetune.packing import pack
+from regimen.finetune.foreign.stages import in_tokens, in_turn, token_stages
 from regimen.finetune.session import Session
-from regimen.finetune.stages import in_tokens, in_turn, token_stages
-from regimen.finetune.tokenrows import TokenRows
+from regimen.finetune.tokens.tokenrows import TokenRows
 from regimen.loading import Loader
 from regimen.optim import OptimizerSettings, make_optimizer
 from regimen.randomness import derived_generator

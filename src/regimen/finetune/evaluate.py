@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from regimen.finetune.answering import Answering
-from regimen.finetune.batching import sorted_batches
+from regimen.finetune.answers.answering import Answering
+from regimen.finetune.batches.order import sorted_batches
 from regimen.finetune.session import Session
-from regimen.finetune.tokenrows import TokenRows
+from regimen.finetune.tokens.tokenrows import TokenRows
 from regimen.loading import on_device
 from regimen.strategy import Loss
 

@@ -21,11 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
-from regimen.finetune.collate import collate
-from regimen.finetune.losses import sft_loss
+from regimen.finetune.batches.collate import collate
+from regimen.finetune.batches.pairs import collate_pairs
+from regimen.finetune.losses.preference import sequence_logprobs
+from regimen.finetune.losses.supervised import sft_loss
 from regimen.finetune.models import Quantization
-from regimen.finetune.pairs import collate_pairs
-from regimen.finetune.preference import sequence_logprobs
 from regimen.optim import OptimizerSettings
 from regimen.trainer import DTYPES
 

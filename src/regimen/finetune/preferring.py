@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from regimen.finetune.pairs import PairBatch, collate_pairs
-from regimen.finetune.preference import AnswerLogprobs, sequence_logprobs
-from regimen.finetune.probes import has_fast_answers, shares_prompts
-from regimen.finetune.stored import stored_reference
+from regimen.finetune.batches.pairs import PairBatch, collate_pairs
+from regimen.finetune.losses.preference import AnswerLogprobs, sequence_logprobs
+from regimen.finetune.losses.probes import has_fast_answers, shares_prompts
+from regimen.finetune.losses.stored import stored_reference
 from regimen.finetune.strategy import TrainingStrategy
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from regimen.errors import DataError, MissingExtra, Problem, Refused
+from regimen.finetune.answers.metrics import check_installed, wanted
+from regimen.finetune.data.split import overlap
 from regimen.finetune.fitting import misfits, too_large
-from regimen.finetune.metrics import check_installed, wanted
-from regimen.finetune.prepare import Prepared
 from regimen.finetune.preparing import tokenized
-from regimen.finetune.split import overlap
 from regimen.finetune.texttask import LanguageTask
+from regimen.finetune.tokens.prepare import Prepared
 from regimen.spec import RunSettings
 from regimen.strategy import Finding
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from regimen.document import Document, check
-from regimen.finetune.layouts import find_layout
-from regimen.finetune.outcome import TokenSettings
-from regimen.finetune.prepare import Prepared, prepare
-from regimen.finetune.rows import as_rows
-from regimen.finetune.template import Template
-from regimen.finetune.tokens import Encoder
+from regimen.finetune.data.layouts import find_layout
+from regimen.finetune.data.rows import as_rows
+from regimen.finetune.tokens.encoder import Encoder
+from regimen.finetune.tokens.outcome import TokenSettings
+from regimen.finetune.tokens.prepare import Prepared, prepare
+from regimen.finetune.tokens.template import Template
 from regimen.published import NAMES, to_settings
 from regimen.settings import settings_model
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from regimen.errors import Problem, Refused, SpecError, did_you_mean
 from regimen.finetune.preparing import encoder
-from regimen.finetune.preview import PreviewRow, preview
 from regimen.finetune.strategy import TrainingStrategy
 from regimen.finetune.texttask import LanguageTask
+from regimen.finetune.tokens.preview import PreviewRow, preview
 from regimen.strategy import Strategy
 from regimen.task import Task
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from regimen.finetune.config import Config
-from regimen.finetune.hf_order import seed_everything
-from regimen.finetune.lengthcolumn import with_length
+from regimen.finetune.data.lengthcolumn import with_length
+from regimen.finetune.foreign.seeding import seed_everything
 from regimen.finetune.machine import machine_set
 from regimen.finetune.preparing import tokenized
 from regimen.finetune.texttask import LanguageTask
@@ -69,7 +69,7 @@ def precision(asked: str, device: torch.device) -> str:
 
 def train(strategy: TrainingStrategy, task: LanguageTask, run: Run) -> dict[str, float]:
     """Prepares model and data, trains, and leaves what was made. Every hook is called once a run."""
-    from regimen.finetune.metrics import check_installed, wanted
+    from regimen.finetune.answers.metrics import check_installed, wanted
 
     check_installed(wanted(task))
     processes = Processes.join(run.settings.device)
@@ -79,9 +79,9 @@ def train(strategy: TrainingStrategy, task: LanguageTask, run: Run) -> dict[str,
 
 
 def _trained(strategy: TrainingStrategy, task: LanguageTask, session: Session) -> dict[str, float]:
-    from regimen.finetune.ending import finish
-    from regimen.finetune.samples import Samples
-    from regimen.finetune.stages import one_dataset, stages_of
+    from regimen.finetune.answers.samples import Samples
+    from regimen.finetune.foreign.stages import one_dataset, stages_of
+    from regimen.finetune.results.finish import finish
 
     run, processes = session.run, session.processes
     strategy.enter(session)
@@ -100,7 +100,7 @@ def _trained(strategy: TrainingStrategy, task: LanguageTask, session: Session) -
     samples = Samples(session, splits, task.tokenizer)
     samples.ask_before(model)
     if strategy.trains_itself:
-        from regimen.finetune.foreign import train_foreign
+        from regimen.finetune.foreign.train import train_foreign
 
         model, final = train_foreign(strategy, model, train_rows, splits.get("valid"), task.tokenizer, config, session)
     else:

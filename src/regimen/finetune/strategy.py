@@ -21,8 +21,8 @@ from regimen.choices import PluginOf
 from regimen.errors import Problem, Refused
 from regimen.finetune.config import Config
 from regimen.finetune.models import Quantization
-from regimen.finetune.outcome import LossOn, Overlength
 from regimen.finetune.texttask import LanguageTask
+from regimen.finetune.tokens.outcome import LossOn, Overlength
 from regimen.handle import Run
 from regimen.optim import Optimizer, OptimizerSettings, Schedule
 from regimen.settings import PluginSettings
@@ -125,7 +125,7 @@ class TrainingStrategy(Strategy):
 
     def compute_loss(self, model: nn.Module, batch: Any) -> Loss | Tensor:
         """The loss of a batch: a sum with its count, or a scalar, which is taken as the mean over the batch's rows."""
-        from regimen.finetune.losses import sft_loss
+        from regimen.finetune.losses.supervised import sft_loss
 
         return sft_loss(model, batch, fast=self._fast_head)
 
@@ -141,13 +141,13 @@ class TrainingStrategy(Strategy):
 
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int) -> Any:
         """The batch of some rows: what `compute_loss` gets."""
-        from regimen.finetune.collate import collate
+        from regimen.finetune.batches.collate import collate
 
         return collate(rows, pad_id, fold=self._folds)
 
     def before_training(self, model: nn.Module, train: Any, valid: Any, pad_id: int) -> None:
         """A look at the prepared model and tokens before the first step; here a strategy computes references once."""
-        from regimen.finetune.probes import has_fast_head, keeps_packed_apart
+        from regimen.finetune.losses.probes import has_fast_head, keeps_packed_apart
 
         self._fast_head = has_fast_head(self, model, train, pad_id)
         self._folds = self.group_by_length and keeps_packed_apart(self, model, train, pad_id)

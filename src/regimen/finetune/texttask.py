@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from regimen.finetune.checkrows import RowReport, check_rows
-from regimen.finetune.layouts import Layout, find_layout
+from regimen.finetune.data.checkrows import RowReport, check_rows
+from regimen.finetune.data.layouts import Layout, find_layout
+from regimen.finetune.data.originals import to_dataset
+from regimen.finetune.data.rows import Rows
 from regimen.finetune.models import ModelSource, Quantization
-from regimen.finetune.originals import to_dataset
-from regimen.finetune.rows import Rows
-from regimen.finetune.template import Template
+from regimen.finetune.tokens.template import Template
 from regimen.task import Task
 
 Metric = Literal["exact_match", "f1", "rouge"]
@@ -36,9 +36,7 @@ class LanguageTask(Task):
     revision: Annotated[str | None, Field(description="of the model on the Hub: a branch, a tag or a commit")] = None
     template: Annotated[
         str | None,
-        Field(
-            description="chat template for a tokenizer without one: plain, chatml or a .jinja file; saved with it"
-        ),
+        Field(description="chat template for a tokenizer without one: plain, chatml or a .jinja file; saved with it"),
     ] = None
     trust_remote_code: Annotated[bool, Field(description="run Python code that comes with a model of the Hub")] = False
     metrics: Annotated[

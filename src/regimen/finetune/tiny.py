@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from regimen.finetune.template import PLAIN
+from regimen.finetune.tokens.template import PLAIN
 
 TINY = "tiny"
 

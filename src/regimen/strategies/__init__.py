@@ -1,0 +1,1 @@
+"""Strategies, by family; each file is one, found by its name only."""

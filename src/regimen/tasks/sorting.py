@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from regimen.errors import Problem, SpecError
-from regimen.finetune.rows import Rows, as_rows
+from regimen.finetune.data.rows import Rows, as_rows
 from regimen.finetune.texttask import LanguageTask, Metric
 from regimen.randomness import derived_generator
 

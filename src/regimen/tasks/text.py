@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from regimen.finetune.data.rows import Rows, read_rows
+from regimen.finetune.data.split import split_rows
 from regimen.finetune.models import Quantization
-from regimen.finetune.rows import Rows, read_rows
-from regimen.finetune.split import split_rows
 from regimen.finetune.texttask import LanguageTask
 from regimen.spec import Frozen
 

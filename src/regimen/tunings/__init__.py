@@ -1,0 +1,1 @@
+"""Tuning methods: which parameters move; each file is one, found by its name only."""

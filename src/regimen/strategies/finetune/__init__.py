@@ -1,0 +1,1 @@
+"""Strategies that fine-tune language models."""

@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import nn
 
 from regimen.errors import Problem, StrategyFailed
+from regimen.finetune.batches.pairs import PairBatch, Reference
+from regimen.finetune.losses.preference import DPOLoss, dpo_loss
+from regimen.finetune.losses.stored import store_references
 from regimen.finetune.models import ModelSource
-from regimen.finetune.pairs import PairBatch, Reference
-from regimen.finetune.preference import DPOLoss, dpo_loss
 from regimen.finetune.preferring import PreferenceStrategy
-from regimen.finetune.stored import store_references
 from regimen.optim import Optimizer, OptimizerSettings
 from regimen.strategy import Loss
 

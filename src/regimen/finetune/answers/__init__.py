@@ -1,0 +1,1 @@
+"""Answers of a model: generating them, judging them, showing them."""

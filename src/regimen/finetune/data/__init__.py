@@ -1,0 +1,1 @@
+"""Rows: files of any format, their layouts, and what is wrong with them."""

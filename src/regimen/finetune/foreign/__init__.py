@@ -1,0 +1,1 @@
+"""Trainers and loops that are not ours: transformers, TRL, and the user's own."""

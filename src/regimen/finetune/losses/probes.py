@@ -1,0 +1,85 @@
+"""Asks this very model, before the first step, whether a shortcut gives its own numbers; if not, the plain way, and a
+note.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from regimen.finetune.batches.collate import collate
+from regimen.finetune.batches.order import Indices
+from regimen.finetune.losses.shortcuts import check_fast_answers, check_fast_head, check_packing, check_shared_prompt
+from regimen.finetune.tokens.tokenrows import TokenRows
+
+if TYPE_CHECKING:
+    from regimen.finetune.strategy import TrainingStrategy
+
+ROUNDING = 1e-4
+"""Relative difference that is rounding in float32; measured 1e-7 to 1e-6."""
+ROUNDING_QUANTIZED = 5e-2
+"""The same where layers multiply in half precision; measured up to 1e-2."""
+_PROBED = 2
+"""Rows of a probe: the longest ones, where a sliding window would show."""
+
+
+def has_fast_head(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+    """Whether the output head may see trained tokens only."""
+    probe = [rows[int(index)] for index in _longest(strategy, rows)]
+    difference = check_fast_head(model, collate(probe, pad_id).to(_device(model)))
+    return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
+
+
+def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+    """Whether several rows may stand in one, each seen by this model's attention as if it were alone.
+
+    Two such rows at once are asked for: under flash attention one alone would be right and several wrong.
+    """
+    probe = [rows[int(index)] for index in np.argsort(strategy.lengths(rows), kind="stable")[: 2 * _PROBED]]
+    if len(probe) < 2 * _PROBED:
+        return False
+    bins = [probe[:_PROBED], probe[_PROBED:]]
+    return _said(strategy, check_packing(model, bins, pad_id), model, "packed rows", "each row stands alone, padded")
+
+
+def has_fast_answers(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+    """The same where rows are pairs of answers."""
+    probe = [rows[int(index)] for index in _longest(strategy, rows)]
+    difference = check_fast_answers(model, probe, pad_id)
+    return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
+
+
+def shares_prompts(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+    """Whether the prompt may be encoded once for both answers."""
+    probe = [rows[int(index)] for index in _longest(strategy, rows)]
+    return _said(
+        strategy,
+        check_shared_prompt(model, probe, pad_id),
+        model,
+        "a prompt shared by both answers",
+        "each answer gets a row of its own",
+    )
+
+
+def _said(strategy: TrainingStrategy, difference: float, model: nn.Module, what: str, instead: str) -> bool:
+    quantized = bool(
+        getattr(model, "is_quantized", False) or getattr(getattr(model, "base_model", None), "is_quantized", False)
+    )
+    if difference <= (ROUNDING_QUANTIZED if quantized else ROUNDING):
+        return True
+    if strategy.session:
+        strategy.session.run.note(
+            f"this model does not give its own numbers for {what} (relative difference {difference:.2g}), so {instead}."
+        )
+    return False
+
+
+def _longest(strategy: TrainingStrategy, rows: TokenRows) -> Indices:
+    return np.argsort(-strategy.lengths(rows), kind="stable")[:_PROBED]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,1 @@
+"""Rows as tokens: templates, what is trained, and what became of each row."""
