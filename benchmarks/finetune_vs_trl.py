@@ -8,7 +8,8 @@ does, are not counted against it, but a reference pass is, ours as well as TRL's
 in TRL, is also shown switched off. Our side asks the C library to keep freed memory, as `regimen run` does, and TRL's
 does not, as TRL does not; `--memory both` asks for both sides.
 
-Our side is a whole `regimen run`, with nothing switched off: record, finite checks, probes, the checkpoint at the end.
+Our side is a whole `regimen run`, with nothing switched off: record, finite checks, probes. Both sides save weights and
+optimizer at the end of an epoch, as a user would have them do.
 """
 
 from __future__ import annotations
@@ -90,10 +91,14 @@ def settings(kind: str, folder: Path, data: Path, batch_size: int, epochs: int, 
             "schedule": {"name": "constant", "warmup": 0},
         },
         "budget": {"epochs": epochs},
-        "log": {"every": 1},
+        "checkpoint": {"every": steps_an_epoch(data, batch_size)},
         "threads": 1,
         "output": output,
     }
+
+
+def steps_an_epoch(data: Path, batch_size: int) -> int:
+    return -(-len(data.read_text().splitlines()) // batch_size)
 
 
 @contextmanager
@@ -134,7 +139,8 @@ def trl_settings(kind: str, batch_size: int, checkpointing: bool) -> dict[str, A
         "use_cpu": True,
         "bf16": False,
         "report_to": [],
-        "save_strategy": "no",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
         "disable_tqdm": True,
     }
 

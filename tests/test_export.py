@@ -15,7 +15,7 @@ import yaml
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
-from regimen.errors import MissingExtra, RecordError, Refused  # noqa: E402
+from regimen.errors import RecordError, Refused  # noqa: E402
 from regimen.execute import resume, run  # noqa: E402
 from regimen.finetune.results.merge import export, merge  # noqa: E402
 from regimen.finetune.results.proof import Proof, difference, logits  # noqa: E402
@@ -311,6 +311,6 @@ def test_a_metric_whose_package_is_absent_is_said_before_training(
     )
     spec = settings(tmp_path)
     spec["task"]["metrics"] = ["rouge"]
-    with pytest.raises(MissingExtra, match=r"regimen-ml\[eval\]"):
+    with pytest.raises(Refused, match=r"regimen-ml\[eval\]"):
         run(spec)
     assert not list(tmp_path.rglob("checkpoints/step-*"))

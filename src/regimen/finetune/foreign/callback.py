@@ -263,13 +263,7 @@ class Training(TrainerCallback):  # type: ignore[misc]
         at.evaluated = self.step
         if settings.best is None or self.step == 0:
             return
-        if settings.best not in at.latest:
-            raise KeyError(f"checkpoint.best is {settings.best!r}; evaluated: {', '.join(sorted(at.latest))}")
-        value = at.latest[settings.best]
-        better = at.best is None or (value < at.best if settings.mode == "min" else value > at.best)
-        at.without_better = 0 if better else at.without_better + 1
-        if better:
-            at.best, at.best_step, at.best_metrics = value, self.step, dict(at.latest)
+        if at.improved(self.step, settings.best, smaller=settings.mode == "min"):
             self._new_best = control.should_save = True
         if settings.patience is not None and at.without_better >= settings.patience:
             control.should_training_stop = True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from regimen.errors import Diverged, Problem
+from regimen.errors import Diverged, Problem, Refused, did_you_mean
 from regimen.spec import Budget
 
 if TYPE_CHECKING:
@@ -36,6 +36,18 @@ class Place:
     best_metrics: dict[str, float] = field(default_factory=dict)
     without_better: int = 0
     ended: bool = False
+
+    def improved(self, step: int, metric: str, *, smaller: bool) -> bool:
+        """Whether the evaluation of `step` is the best so far. Raises `Refused` for a metric that it did not give."""
+        if metric not in self.latest:
+            text = f"is {metric!r}, which is not evaluated."
+            raise Refused(Problem("checkpoint.best", text, did_you_mean(metric, self.latest)))
+        value = self.latest[metric]
+        better = self.best is None or (value < self.best if smaller else value > self.best)
+        self.without_better = 0 if better else self.without_better + 1
+        if better:
+            self.best, self.best_step, self.best_metrics = value, step, dict(self.latest)
+        return better
 
     def next(self) -> None:
         """To the beginning of the next trainer."""
