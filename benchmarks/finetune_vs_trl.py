@@ -1,12 +1,11 @@
 """Ours and TRL side by side: the same model, rows, batch size and optimizer, in turns A B C A B C.
 
-    python benchmarks/finetune_vs_trl.py [--quick] [--hidden 512] [--repetitions 3] [--memory both]
+    python benchmarks/finetune_vs_trl.py [--quick] [--hidden 512] [--repetitions 3]
 
-Each turn is a process forked from one warm parent, and what is measured is its CPU time on one thread, in which a busy
-neighbour shows less than in wall time. It covers training alone: TRL's tokenization and packing, which its constructor
-does, are not counted against it, but a reference pass is, ours as well as TRL's. Gradient checkpointing, on by default
-in TRL, is also shown switched off. Our side asks the C library to keep freed memory, as `regimen run` does, and TRL's
-does not, as TRL does not; `--memory both` asks for both sides.
+All turns are in one process, and what is measured is its CPU time on one thread, in which a busy neighbour shows less
+than in wall time. It covers training alone: TRL's tokenization and packing, which its constructor does, are not counted
+against it, but a reference pass is, ours as well as TRL's. Gradient checkpointing, on by default in TRL, is also shown
+switched off. `regimen run` asks the C library to keep freed memory; in one process that serves TRL's turns, too.
 
 Our side is a whole `regimen run`, with nothing switched off: record, finite checks, probes. Both sides save weights and
 optimizer at the end of an epoch, as a user would have them do.
@@ -23,7 +22,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import copy
 import logging
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -32,7 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -42,7 +40,6 @@ import trl
 
 import regimen
 from finetune_data import make_model, make_pairs, make_rows, make_tokenizer, tokens_of, write_rows
-from regimen.finetune.allocator import keep_freed_memory
 from regimen.finetune.batches.collate import Row, collate
 from regimen.finetune.batches.order import length_batches, padding_fraction
 from regimen.finetune.preferring import PreferenceStrategy
@@ -177,30 +174,9 @@ def make_trl_dpo(model: Any, texts: list[dict[str, str]], batch_size: int, check
     return ClockedDPO(model, copy.deepcopy(model), args=args, train_dataset=data, processing_class=make_tokenizer())
 
 
-def forked(run: Callable[[], Measured], keep_memory: bool) -> Measured:
-    """Runs it in a child process, since what the C library was asked for cannot be taken back."""
-
-    def work() -> None:
-        if keep_memory:
-            keep_freed_memory()
-        sender.send(run())
-
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=work)
-    child.start()
-    sender.close()
-    measured = receiver.recv()
-    child.join()
-    return cast(Measured, measured)
-
-
-def compete(title: str, contestants: list[Contestant], repetitions: int, memory: str, units: int, unit: str) -> None:
+def compete(title: str, contestants: list[Contestant], repetitions: int, units: int, unit: str) -> None:
     """Runs all in turns; the first is ours, and ratios are taken within a turn."""
-    results = [
-        [forked(contestant.run, memory == "both" and contestant is not contestants[0]) for contestant in contestants]
-        for _ in range(repetitions)
-    ]
+    results = [[contestant.run() for contestant in contestants] for _ in range(repetitions)]
     print(f"\n{title} (n = {repetitions}; min / median / max)")
     print(f"{'':44}{'CPU s':>24}{f'{unit}/s':>10}{'ours is x faster':>24}{'steps':>7}{'loss':>9}")
     for place, contestant in enumerate(contestants):
@@ -244,7 +220,7 @@ def compete_sft(options: argparse.Namespace, model: Any, folder: Path) -> None:
         theirs("TRL, packing bfd 512 x 2, no checkpointing", 2, False, packing=True, max_length=512),
         theirs("TRL, packing bfd 512 x 1, no checkpointing", 1, False, packing=True, max_length=512),
     ]
-    compete("SFT, one epoch", contestants, options.repetitions, options.memory, int(lengths.sum()), "tokens")
+    compete("SFT, one epoch", contestants, options.repetitions, int(lengths.sum()), "tokens")
 
 
 def compete_dpo(options: argparse.Namespace, model: Any, folder: Path, epochs: int) -> None:
@@ -267,7 +243,7 @@ def compete_dpo(options: argparse.Namespace, model: Any, folder: Path, epochs: i
         theirs("TRL, no checkpointing", False),
         theirs("TRL, precomputed reference, no checkpointing", False, precompute_ref_log_probs=True),
     ]
-    compete(f"DPO, {epochs} epoch(s)", contestants, options.repetitions, options.memory, epochs * len(pairs), "pairs")
+    compete(f"DPO, {epochs} epoch(s)", contestants, options.repetitions, epochs * len(pairs), "pairs")
 
 
 def main() -> None:
@@ -279,7 +255,6 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", choices=["sft", "dpo1", "dpo3"], help="one of the three tables")
     parser.add_argument("--quick", action="store_true", help="64 rows, 24 pairs, one repetition: a smoke test")
-    parser.add_argument("--memory", choices=["ours", "both"], default="ours", help="who keeps freed memory")
     options = parser.parse_args()
     if options.quick:
         options.rows, options.pairs, options.repetitions = 64, 24, 1
@@ -291,9 +266,7 @@ def main() -> None:
     model = make_model(options.hidden)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
     millions = model.num_parameters() / 1e6
-    print(
-        f"{versions}; Llama {millions:.1f} M, hidden {options.hidden}, float32, 1 thread, kept memory: {options.memory}"
-    )
+    print(f"{versions}; Llama {millions:.1f} M, hidden {options.hidden}, float32, 1 thread")
     with tempfile.TemporaryDirectory(prefix="regimen-benchmark-") as name:
         folder = Path(name)
         model.save_pretrained(folder)

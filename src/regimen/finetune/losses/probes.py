@@ -23,12 +23,12 @@ ROUNDING = 1e-4
 ROUNDING_QUANTIZED = 5e-2
 """The same where layers multiply in half precision; measured up to 1e-2."""
 _PROBED = 2
-"""Rows of a probe: the longest ones, where a sliding window would show."""
+"""Rows of a probe; the longest ones where a sliding window would show."""
 
 
 def has_fast_head(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
-    """Whether the output head may see trained tokens only."""
-    probe = [rows[int(index)] for index in _longest(strategy, rows)]
+    """Whether the output head may see trained tokens only; any rows show it, so the shortest are asked."""
+    probe = [rows[int(index)] for index in _shortest(strategy, rows, _PROBED)]
     difference = check_fast_head(model, collate(probe, pad_id).to(_device(model)))
     return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
 
@@ -38,7 +38,7 @@ def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: Token
 
     Two such rows at once are asked for: under flash attention one alone would be right and several wrong.
     """
-    probe = [rows[int(index)] for index in np.argsort(strategy.lengths(rows), kind="stable")[: 2 * _PROBED]]
+    probe = [rows[int(index)] for index in _shortest(strategy, rows, 2 * _PROBED)]
     if len(probe) < 2 * _PROBED:
         return False
     bins = [probe[:_PROBED], probe[_PROBED:]]
@@ -47,7 +47,7 @@ def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: Token
 
 def has_fast_answers(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
     """The same where rows are pairs of answers."""
-    probe = [rows[int(index)] for index in _longest(strategy, rows)]
+    probe = [rows[int(index)] for index in _shortest(strategy, rows, _PROBED)]
     difference = check_fast_answers(model, probe, pad_id)
     return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
 
@@ -75,6 +75,10 @@ def _said(strategy: TrainingStrategy, difference: float, model: nn.Module, what:
             f"this model does not give its own numbers for {what} (relative difference {difference:.2g}), so {instead}."
         )
     return False
+
+
+def _shortest(strategy: TrainingStrategy, rows: TokenRows, count: int) -> Indices:
+    return np.argsort(strategy.lengths(rows), kind="stable")[:count]
 
 
 def _longest(strategy: TrainingStrategy, rows: TokenRows) -> Indices:

@@ -11,7 +11,6 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from regimen.errors import StrategyFailed
-from regimen.finetune.results import export
 from regimen.finetune.answers.examples import token_rows
 from regimen.finetune.answers.samples import Samples
 from regimen.finetune.assemble import loss_function
@@ -20,6 +19,7 @@ from regimen.finetune.data.convert import convert
 from regimen.finetune.data.turns import Faults
 from regimen.finetune.evaluate import Evaluation
 from regimen.finetune.losses.head import unwrapped
+from regimen.finetune.results import export
 from regimen.finetune.results.card import card
 from regimen.finetune.results.proof import Proof, logits, probe, prove
 from regimen.finetune.session import Session
