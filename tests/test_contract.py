@@ -9,6 +9,7 @@ import pytest
 
 from regimen.cli import main
 from regimen.kinds import STRATEGIES
+from regimen.records.reader import load
 from regimen.registry import Plugin, find, plugins
 from regimen.testing import CHECKS, Subject
 
@@ -52,3 +53,33 @@ def test_a_strategy_that_forgets_its_state_is_found_out(tmp_path: Path, capsys: 
     out = capsys.readouterr().out
     assert "FAILED  Stopped in the middle and resumed" in out
     assert out.count("FAILED") == 1
+
+
+@pytest.mark.parametrize("hook", ["why_not(self, task)", "preflight(self, task, settings)", "state_dict(self)"])
+def test_an_exception_in_a_strategy_names_its_line_wherever_it_is(
+    hook: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("wrong.py").write_text(
+        "from regimen.strategies.finetune.sft import SFT\n\nclass Wrong(SFT):\n    'Wrong.'\n    name = 'wrong'\n"
+        f"    def {hook}:\n        return task_of_nobody\n"
+    )
+    task = ["--set", "task.train_rows=16", "--set", "task.valid_rows=4", "--set", "task.metrics=[]"]
+    Path("run.yaml").write_text("task: sorting\nstrategy: {name: ./wrong.py, tuning: full}\nbudget: {steps: 1}\n")
+    assert main(["run", "run.yaml", "--quiet", *task]) == 1
+    said = capsys.readouterr().err
+    assert "wrong.py:7: NameError: name 'task_of_nobody' is not defined" in said
+    assert not list(Path().glob("regimen-error-*"))
+
+
+def test_a_completed_run_is_extended_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.yaml").write_text(
+        "task: {name: sorting, train_rows: 16, valid_rows: 4, metrics: []}\n"
+        "strategy: {name: sft, tuning: full}\nbudget: {steps: 2}\n"
+    )
+    assert main(["run", "run.yaml", "--quiet"]) == 0
+    (folder,) = (path.parent for path in Path("runs").rglob("spec.yaml"))
+    assert main(["resume", str(folder)]) == 3
+    assert main(["resume", str(folder), "--quiet", "--set", "budget.steps=4", "--allow-changes"]) == 0
+    record = load(folder)
+    assert record.state["step"] == 4
+    assert any("budget.steps" in note for note in record.notes)

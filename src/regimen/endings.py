@@ -27,6 +27,7 @@ from regimen.errors import (
 from regimen.handle import Run
 from regimen.processes import Processes
 from regimen.records.writer import Status, disk_full_named
+from regimen.registry import Plugin
 
 
 def status_of(error: RegimenError) -> Status:
@@ -61,15 +62,40 @@ def as_ours(error: BaseException, spec: CheckedSpec, processes: Processes) -> Re
         return full
     except BaseException:  # noqa: BLE001 - `error` itself, raised just above
         pass
-    plugin = spec.strategy.plugin
+    theirs = in_plugin(error, spec.strategy.plugin, "The traceback is in the run's log.txt.")
+    if theirs:
+        return theirs
+    text = f"an error of Regimen itself: {_text(error)}"
+    return InternalError(Problem("", text, "Please report it with the run's log.txt."))
+
+
+def in_plugin(error: BaseException, plugin: Plugin, fix: str) -> StrategyFailed | None:
+    """An exception that passed through a plug-in's file, with the line there; None for our own files and others."""
     path = plugin.path.resolve()
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path
-    ]
-    text = f"{type(error).__name__}: {error}".rstrip(". ") + "."
-    if lines and plugin.origin != "built in":
-        return StrategyFailed(Problem(f"{plugin.path}:{lines[-1]}", text, "The traceback is in the run's log.txt."))
-    return InternalError(Problem("", f"an error of Regimen itself: {text}", "Please report it with the run's log.txt."))
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path]
+    if not lines or plugin.origin == "built in":
+        return None
+    return StrategyFailed(Problem(f"{plugin.path}:{lines[-1]}", _text(error), fix))
+
+
+@contextmanager
+def plugins_named(*plugins: Plugin) -> Iterator[None]:
+    """Exceptions of these plug-ins' own files as `StrategyFailed`, also before there is a run."""
+    try:
+        yield
+    except RegimenError:
+        raise
+    except Exception as error:
+        for plugin in plugins:
+            theirs = in_plugin(error, plugin, "`--traceback` shows all of it.")
+            if theirs:
+                raise theirs from error
+        raise
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(". ") + "."
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from regimen.choices import CheckedSpec
 from regimen.document import Document, check, read_document
-from regimen.endings import as_ours, ending_together, status_of, stopping_on_signals
+from regimen.endings import as_ours, ending_together, plugins_named, status_of, stopping_on_signals
 from regimen.environment import changed_circumstances, environment, package_version, read_environment
 from regimen.errors import (
     Problem,
@@ -69,16 +69,16 @@ def prepare(source: str | Path | Mapping[str, Any] | Document, overrides: Iterab
     """
     document = (source if isinstance(source, Document) else read_document(source)).with_overrides(overrides)
     spec = check(document, CheckedSpec, usual_places())
-    task: Task = spec.task.plugin.make(spec.task)
-    strategy: Strategy = spec.strategy.plugin.make(spec.strategy)
-    task.cache = spec.output / ".cache"
-    task.prepare()
-    reason = strategy.why_not(task)
-    if reason:
-        return Prepared(
-            document, spec, task, strategy, [Finding("error", Problem(f"strategy {spec.strategy.name}", reason))]
-        )
-    return Prepared(document, spec, task, strategy, [*_here(spec, task), *strategy.preflight(task, spec)])
+    with plugins_named(spec.task.plugin, spec.strategy.plugin):
+        task: Task = spec.task.plugin.make(spec.task)
+        strategy: Strategy = spec.strategy.plugin.make(spec.strategy)
+        task.cache = spec.output / ".cache"
+        task.prepare()
+        reason = strategy.why_not(task)
+        if reason:
+            refusal = Finding("error", Problem(f"strategy {spec.strategy.name}", reason))
+            return Prepared(document, spec, task, strategy, [refusal])
+        return Prepared(document, spec, task, strategy, [*_here(spec, task), *strategy.preflight(task, spec)])
 
 
 def _here(spec: CheckedSpec, task: Task) -> Iterator[Finding]:
@@ -103,10 +103,8 @@ def run(
     Raises what went wrong (see `regimen.errors`) after it has been recorded; settings and files that are wrong leave no
     folder.
 
-    >>> import regimen                                                                                    # doctest:
-    +SKIP
-    >>> record = regimen.run({"task": {"name": "sums"}, "strategy": "sft", "budget": {"steps": 100}})     # doctest:
-    +SKIP
+    >>> spec = {"task": "sorting", "strategy": "sft", "budget": {"steps": 100}}
+    >>> record = regimen.run(spec)  # doctest: +SKIP
     """
     prepared = prepare(source, overrides)
     folder, run_id = Processes.join(prepared.spec.device).agreed((run_folder(prepared.spec), new_id()))
@@ -126,14 +124,10 @@ def resume(
     `allow_changes` they are noted in the record instead.
     """
     record = load(folder)
-    if record.status == "completed":
-        raise Refused(
-            Problem(
-                str(folder),
-                "has completed.",
-                "Start another run, or extend it: --set budget.epochs=... --allow-changes.",
-            )
-        )
+    overrides = list(overrides)
+    if record.status == "completed" and not (allow_changes and overrides):
+        fix = "Start another run, or extend it: --set budget.epochs=... --allow-changes."
+        raise Refused(Problem(str(folder), "has completed.", fix))
     with _in_folder(Path(record.spec["folder"])):
         prepared = prepare(Document(record.spec["passed"], str(Path(folder) / "spec.yaml")), overrides)
         return _record(
