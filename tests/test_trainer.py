@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+import regimen
 from regimen.checkpoint import Checkpoints, read, tensors_of
 from regimen.errors import Diverged, Refused, StrategyFailed
 from regimen.execute import resume, run
@@ -211,3 +212,37 @@ def test_an_exception_in_a_strategy_names_its_line(tmp_path: Path, warm: Warm) -
     assert (shown.code, "Traceback" in shown.err) == (1, True)
     with pytest.raises(StrategyFailed):
         run(spec(broken(bad_call=3, fail=True), output="other"))
+
+
+PLAIN = '''
+from regimen import Loss
+from regimen.finetune import TrainingStrategy
+
+class Plain(TrainingStrategy):
+    """The model's own loss, as a transformers user writes it."""
+    name = "plain"
+
+    def compute_loss(self, model, batch):
+        count = batch.targets.token_N.numel()
+        return Loss(model(**batch).loss * count, count)
+'''
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_models_own_loss_is_that_of_sft_also_where_rows_are_packed(packing: bool) -> None:
+    Path("plain.py").write_text(PLAIN)
+    task = {"name": "sorting", "train_rows": 32, "valid_rows": 4, "metrics": [], "samples": 0}
+    records = [
+        regimen.run(
+            {
+                "task": task,
+                "strategy": {"name": name, "tuning": "full", "packing": packing, "max_length": 64, "batch_size": 4},
+                "budget": {"steps": 4},
+                "log": {"every": 1},
+                "output": "runs",
+            }
+        )
+        for name in ("sft", "./plain.py")
+    ]
+    ours, theirs = ([point.value for point in record.curve("train/loss")] for record in records)
+    assert ours == pytest.approx(theirs, rel=1e-5)

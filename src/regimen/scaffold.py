@@ -31,8 +31,7 @@ class {Class}(TrainingStrategy):
 
     def compute_loss(self, model: nn.Module, batch: Any) -> Loss:
         """A sum and its count, so that accumulation and several processes divide rightly."""
-        inputs = {{key: tensor for key, tensor in batch.items() if key != "labels"}}
-        logits_NV, _ = target_logits(model, inputs, batch.targets.place_N)  # N trained tokens, V vocabulary
+        logits_NV, _ = target_logits(model, batch.inputs, batch.targets.place_N)  # N trained tokens, V vocabulary
         logprobs_NV = logits_NV.float().log_softmax(dim=-1)
         nll_N = -logprobs_NV.gather(1, batch.targets.token_N[:, None])[:, 0]
         entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(dim=-1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +105,27 @@ def _trained(strategy: TrainingStrategy, task: LanguageTask, session: Session) -
         model, final = train_foreign(strategy, model, train_rows, splits.get("valid"), task.tokenizer, config, session)
     else:
         trainer = strategy.create_trainer(model, train_rows, splits.get("valid"), task.tokenizer, config, None)
-        final = trainer.train()
+        with without_cache(model):
+            final = trainer.train()
     return finish(session, strategy, model, splits, samples, final)
+
+
+@contextmanager
+def without_cache(model: torch.nn.Module) -> Iterator[None]:
+    """While inside, `model(**batch)` keeps no key-value cache unless asked to.
+
+    A cache is of no use in training, and with one transformers 5.23 does not keep packed rows apart: a loss of
+    somebody's own would be wrong without a word.
+    """
+    config: Any = getattr(model, "config", None)
+    if not hasattr(config, "use_cache"):
+        yield
+        return
+    before, config.use_cache = config.use_cache, False
+    try:
+        yield
+    finally:
+        config.use_cache = before
 
 
 def dataset(strategy: TrainingStrategy, task: LanguageTask, split: str, config: Mapping[str, Any]) -> Any:

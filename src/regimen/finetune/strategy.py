@@ -150,8 +150,10 @@ class TrainingStrategy(Strategy):
         from regimen.finetune.losses.probes import has_fast_head, keeps_packed_apart
 
         self._fast_head = has_fast_head(self, model, train, pad_id)
-        self._folds = self.group_by_length and keeps_packed_apart(self, model, train, pad_id)
-        if self.packing and not self._folds:
+        apart = (self.group_by_length or self.packing) and keeps_packed_apart(self, model, train, pad_id)
+        # A loss of somebody's own may take a row of the batch for a row of the data.
+        self._folds = apart and type(self).compute_loss is TrainingStrategy.compute_loss
+        if self.packing and not apart:
             fix = "Set strategy.packing: false."
             raise Refused(Problem("strategy.packing", "this model's attention does not keep packed rows apart.", fix))
 

@@ -59,6 +59,11 @@ class Batch(dict[str, torch.Tensor]):
         self.rows = rows
         self.num_tokens = num_tokens
 
+    @property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """What the model takes to give logits: all of it but the labels."""
+        return {name: tensor for name, tensor in self.items() if name != "labels"}
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same batch on a device; tensors that are there already are not copied."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))

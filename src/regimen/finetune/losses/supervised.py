@@ -20,8 +20,7 @@ def sft_loss(model: nn.Module, batch: Batch, *, fast: bool = True) -> Loss:
     `fast=False` computes the logits of all tokens; it is for models that `check_fast_head` says no to. Without
     gradients, so in evaluation, the metric `token_accuracy` comes with it: a training step does not pay for it.
     """
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    logits_NV, auxiliary = target_logits(model, inputs, batch.targets.place_N, fast=fast)
+    logits_NV, auxiliary = target_logits(model, batch.inputs, batch.targets.place_N, fast=fast)
     total = F.cross_entropy(logits_NV.float(), batch.targets.token_N, reduction="sum")
     count = batch.targets.token_N.numel()
     if auxiliary is not None:
