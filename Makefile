@@ -41,7 +41,7 @@ format: $(READY)
 
 # 20 kills at random moments for each of sft and dpo, each compared byte for byte with a run that was left alone.
 kill: $(READY)
-	$(PYTEST) tests/test_kill.py --kills 20 -s
+	$(PYTEST) tests/test_kill.py -k a_killed_run --kills 20 -s
 
 # What only a machine with a GPU can show.
 gpu-check: $(READY)

@@ -113,3 +113,9 @@ def test_a_killed_run_ends_identically(
     warm: Warm, tmp_path: Path, strategy: str, request: pytest.FixtureRequest
 ) -> None:
     check_kills(warm, tmp_path, strategy, request.config.getoption("--kills") or 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_many_kills(warm: Warm, tmp_path: Path, strategy: str) -> None:
+    check_kills(warm, tmp_path, strategy, 10)

@@ -18,6 +18,11 @@ from regimen.errors import RegimenError
 _ClickError = typer.BadParameter.__mro__[2]
 
 
+LLM = frozenset(
+    {"torch", "transformers", "tokenizers", "safetensors", "peft", "datasets", "pyarrow", "accelerate", "trl", "jinja2"}
+)
+"""What the extra `llm` installs."""
+
 _WORDS = {
     "Input should be greater than or equal to": "expected at least",
     "Input should be a valid integer": "expected a whole number",
@@ -42,6 +47,10 @@ def report(error: BaseException, *, traceback: bool = False) -> int:
     if isinstance(error, BrokenPipeError):
         sys.stderr.close()  # the reader of our output went away, as `| head` does
         return 0
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in LLM:
+        fix = "Install PyTorch first, then: pip install 'regimen-ml[llm]'."
+        print(f"regimen: language models need {error.name}, which is not installed. {fix}", file=sys.stderr)
+        return 2
     path = Path(f"regimen-error-{time.strftime('%Y-%m-%d-%H-%M-%S')}.txt").resolve()
     path.write_text("".join(tracebacks.format_exception(error)) + f"\ncommand: {sys.argv}\n", encoding="utf-8")
     print(
