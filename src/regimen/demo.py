@@ -23,7 +23,8 @@ class Stage(NamedTuple):
 
 def stages(output: Path, tuned: Path | None = None) -> list[Stage]:
     """The settings of both runs; the second starts from the model that the first left."""
-    common = {"seed": 0, "output": str(output), "log": {"every": 10}}
+    # One thread: a model this small gains little from two, and loses a lot where another program wants the core.
+    common = {"seed": 0, "output": str(output), "log": {"every": 10}, "threads": 1}
     sft = {
         "task": TASK,
         "strategy": {"name": "sft", "tuning": "full", "batch_size": 64, "optimizer": {"lr": 2e-3}},
