@@ -10,7 +10,7 @@ from regimen.errors import DataError, MissingExtra, Problem, Refused
 from regimen.finetune.answers.metrics import check_installed, wanted
 from regimen.finetune.data.split import overlap
 from regimen.finetune.fitting import misfits, too_large
-from regimen.finetune.preparing import tokenized
+from regimen.finetune.preparing import longest, tokenized
 from regimen.finetune.texttask import LanguageTask
 from regimen.finetune.tokens.prepare import Prepared
 from regimen.spec import RunSettings
@@ -36,7 +36,7 @@ def findings(strategy: TrainingStrategy, task: LanguageTask, settings: RunSettin
             said = {finding.problem for finding in found}
             found += [Finding("error", problem) for problem in error.problems if problem not in said]
     for split, prepared in splits.items():
-        found += _tokens(split, prepared, task)
+        found += _tokens(split, prepared, strategy, task)
     if "train" in splits and "valid" in splits:
         found += _overlap(strategy, task)
     if "train" in splits:
@@ -73,14 +73,13 @@ def _fields(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]
             yield Finding("error", Problem(str(rows.source), text, fix))
 
 
-def _tokens(split: str, prepared: Prepared, task: LanguageTask) -> Iterator[Finding]:
+def _tokens(split: str, prepared: Prepared, strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
     report = prepared.report
     yield Finding("info", Problem(split, "; ".join(report.lines()[:2]) + "."))
     for reason, counted in report.dropped.items():
         where = ", ".join(counted.places[:3]) + (", ..." if counted.rows > 3 else "")
         too_many = counted.rows > MANY_DROPPED * report.rows
-        raise_to = f"Raise strategy.max_length (to {report.longest_dropped} for all)"
-        fix = f"{raise_to}, or choose strategy.overlength: truncate." if report.longest_dropped else ""
+        fix = _for_long_rows(strategy, task, report.longest_dropped) if report.longest_dropped else ""
         text = f"{counted.rows:,} of {report.rows:,} rows are dropped: {reason} ({where})."
         yield Finding("error" if too_many else "warning", Problem(split, text, fix))
     for note, counted in report.notes.items():
@@ -93,6 +92,18 @@ def _tokens(split: str, prepared: Prepared, task: LanguageTask) -> Iterator[Find
     if largest >= vocabulary:
         text = f"the tokenizer gives token {largest}, and the model knows {vocabulary} tokens."
         yield Finding("error", Problem("task.model", text, "Use the tokenizer that belongs to the model."))
+
+
+def _for_long_rows(strategy: TrainingStrategy, task: LanguageTask, needed: int) -> str:
+    """What can be done about rows of up to `needed` tokens."""
+    most = longest(task.tokenizer, task.model_config)
+    ways = [] if strategy.overlength == "truncate" else ["choose strategy.overlength: truncate"]
+    if (strategy.max_length or most) < most:
+        ways.insert(0, f"raise strategy.max_length (to {min(needed, most)}; the model takes {most})")
+    else:
+        ways.append(f"shorten them: the model takes {most} tokens")
+    said = ", or ".join(ways)
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _largest_id(prepared: Prepared) -> int:
