@@ -48,7 +48,10 @@ def export(
     precision: Annotated[str, typer.Option(help="Of a merged model: fp32 or bf16.")] = "fp32",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Copy the adapter or the model that a run left, or merge the adapter into its full-precision base."""
+    """Copy or merge the model that a run left.
+
+    A merge goes into the base in full precision, also where training had it in 4 bits.
+    """
     from regimen.finetune.results import merge
     from regimen.listing import resolve
 

@@ -16,8 +16,9 @@ def plugins(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """List everything registered; describe one by name; `plugins test FILE` runs the published contract tests on a
-    file.
+    """List what is registered, or describe one.
+
+    `regimen plugins test FILE` runs the published contract tests on the strategies in a file.
     """
     from regimen.kinds import KINDS
     from regimen.registry import find
@@ -77,7 +78,10 @@ def new(
         bool, typer.Option("--all-hooks", help="Spell out ModelForge's five hooks, with a transformers trainer.")
     ] = False,
 ) -> None:
-    """Write the file of a new plug-in, complete and running, with its test."""
+    """Write the file of a new plug-in.
+
+    It is complete and runs; a strategy comes with its test.
+    """
     from regimen.scaffold import write
 
     for path in write(kind, name, folder, all_hooks=all_hooks):
@@ -87,7 +91,7 @@ def new(
 def schema(
     name: Annotated[str | None, typer.Argument(help="One plug-in; without, the whole RUN.yaml.")] = None,
 ) -> None:
-    """Print the JSON schema of RUN.yaml, or of one plug-in's settings."""
+    """Print the JSON schema of RUN.yaml or a plug-in."""
     from regimen.choices import CheckedSpec
     from regimen.kinds import KINDS
     from regimen.registry import find
@@ -97,7 +101,10 @@ def schema(
 
 
 def doctor(json: AsJson = False) -> None:
-    """Look at this machine: versions, hardware, what is installed, and what each missing part would be for."""
+    """Look at this machine and what is installed.
+
+    Versions, hardware, and what each missing part would be for.
+    """
     from regimen.doctor import examine, render
 
     found = examine()

@@ -104,7 +104,10 @@ def logs(
 
 
 def diff(a: RunName, b: RunName, runs: Runs = Path("runs"), json: AsJson = False) -> None:
-    """Show how two runs differ: settings first, then data, code, versions, results."""
+    """Show how two runs differ, causes first.
+
+    Settings, data, code and versions, then results and the first step at which numbers part.
+    """
     from regimen import differences
     from regimen.listing import resolve
     from regimen.records.reader import load

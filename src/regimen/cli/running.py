@@ -39,7 +39,10 @@ def check(
     set_: Settings = [],  # noqa: B006
     json: AsJson = False,
 ) -> None:
-    """Check settings, data and plan without loading weights or training. Exit code 0, 2 or 3."""
+    """Check a run without training it.
+
+    Settings and every row of the data are read; no weights are loaded. Exit code 0, 2 or 3.
+    """
     from regimen.execute import prepare
 
     prepared = prepare(file, set_)
@@ -68,7 +71,10 @@ def resume(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the result alone.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Go on with a run that was stopped or killed, exactly where its last checkpoint is."""
+    """Go on with a run that was stopped or killed.
+
+    It goes on exactly where its last checkpoint is, and is refused if settings, data or code have changed.
+    """
     from regimen.execute import resume as execute
     from regimen.listing import resolve
 
@@ -78,7 +84,7 @@ def resume(
 
 
 def stop(name: RunName, runs: Runs = Path("runs")) -> None:
-    """Ask a running run to save and stop; it can be resumed."""
+    """Ask a running run to save and stop."""
     from regimen.handle import STOP_FILE
     from regimen.listing import resolve
     from regimen.records.writer import is_locked
@@ -96,7 +102,7 @@ def clone(
     out: Annotated[Path, typer.Argument(metavar="OUT.yaml", help="Where to write the description.")],
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write a run's settings as a new RUN.yaml, to edit and run again."""
+    """Write a run's settings as a new RUN.yaml."""
     import yaml
 
     from regimen.listing import resolve
@@ -114,7 +120,10 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Where the demo's runs go.")] = Path("demo"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the result alone.")] = False,
 ) -> None:
-    """Train a tiny model in two stages, in about two minutes, and say where the reports are."""
+    """Train a tiny model in two stages, as a demo.
+
+    It takes about two minutes on one core and says where the reports are.
+    """
     from regimen.demo import demo as both
     from regimen.demo import summary
 
