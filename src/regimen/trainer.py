@@ -103,14 +103,8 @@ class Trainer:
         state: Mapping[str, Stateful] | None = None,
         processes: Processes | None = None,
     ) -> None:
-        self.model, self.batches, self.loss, self.optimizer, self.run, self.plan = (
-            model,
-            batches,
-            loss,
-            optimizer,
-            run,
-            plan,
-        )
+        self.model, self.batches, self.loss = model, batches, loss
+        self.optimizer, self.run, self.plan = optimizer, run, plan
         self.evaluate, self.one_by_one, self.state = evaluate, one_by_one, dict(state or {})
         self.processes = processes or Processes.join("cpu")
         self.device = self.processes.device
