@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from regimen.errors import Diverged, OutOfMemory, Problem, Refused, Stopped, did_you_mean
+from regimen.best import BestSoFar
+from regimen.errors import Diverged, OutOfMemory, Problem, Refused, Stopped
 from regimen.handle import Run
 from regimen.loading import Batches, on_device
 from regimen.optim import Schedule
@@ -55,7 +56,7 @@ class Plan:
 
 
 @dataclass
-class Cursor:
+class Cursor(BestSoFar):
     """Where the loop is. A checkpoint holds it as it is."""
 
     step: int = 0
@@ -69,11 +70,6 @@ class Cursor:
     recorded: int = 0
     evaluated: int = -1
     """Step of the last evaluation."""
-    latest: dict[str, float] = field(default_factory=dict)
-    best: float | None = None
-    best_step: int = -1
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    without_better: int = 0
 
 
 class Trainer:
@@ -222,8 +218,7 @@ class Trainer:
         return self.run.budget.exhausted(self._progress())
 
     def _finished(self) -> bool:
-        patience = self.plan.checkpoint.patience
-        return self._spent() or (patience is not None and self.at.without_better >= patience)
+        return self._spent() or self.at.is_patience_spent(self.plan.checkpoint)
 
     def _should_stop(self) -> bool:
         """Alike on all processes, and where any of them was asked to stop."""
@@ -373,18 +368,7 @@ class Trainer:
             module.training = mode
         self._log(values)
         at.evaluated = at.step
-        if settings.best is None:
-            return
-        if settings.best not in values:
-            text = f"is {settings.best!r}, which is not evaluated."
-            raise Refused(Problem("checkpoint.best", text, did_you_mean(settings.best, values)))
-        if at.step == 0:
-            return
-        value = values[settings.best]
-        better = at.best is None or (value < at.best if settings.mode == "min" else value > at.best)
-        at.without_better = 0 if better else at.without_better + 1
-        if better:
-            at.best, at.best_step, at.best_metrics = value, at.step, dict(at.latest)
+        if at.improved(at.step, settings):
             self._save(best=True)
 
     # ------------------------------------------------------------------ keeping and taking back

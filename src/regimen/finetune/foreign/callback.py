@@ -259,13 +259,10 @@ class Training(TrainerCallback):  # type: ignore[misc]
         self.at.latest |= {key: value for key, value in values.items() if not key.startswith("time/")}
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        at, settings = self.at, self.settings.checkpoint
-        at.evaluated = self.step
-        if settings.best is None or self.step == 0:
-            return
-        if at.improved(self.step, settings.best, smaller=settings.mode == "min"):
+        self.at.evaluated = self.step
+        if self.at.improved(self.step, self.settings.checkpoint):
             self._new_best = control.should_save = True
-        if settings.patience is not None and at.without_better >= settings.patience:
+        if self.at.is_patience_spent(self.settings.checkpoint):
             control.should_training_stop = True
 
     def _tokens_per_s(self) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from regimen.errors import Diverged, Problem, Refused, did_you_mean
+from regimen.best import BestSoFar
+from regimen.errors import Diverged, Problem
 from regimen.spec import Budget
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Place:
+class Place(BestSoFar):
     """Where a run is that transformers trains. A checkpoint holds it as it is."""
 
     call: int = 0
@@ -30,24 +31,7 @@ class Place:
     passes: int = 0
     passes_before: int = 0
     evaluated: int = -1
-    latest: dict[str, float] = field(default_factory=dict)
-    best: float | None = None
-    best_step: int = -1
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    without_better: int = 0
     ended: bool = False
-
-    def improved(self, step: int, metric: str, *, smaller: bool) -> bool:
-        """Whether the evaluation of `step` is the best so far. Raises `Refused` for a metric that it did not give."""
-        if metric not in self.latest:
-            text = f"is {metric!r}, which is not evaluated."
-            raise Refused(Problem("checkpoint.best", text, did_you_mean(metric, self.latest)))
-        value = self.latest[metric]
-        better = self.best is None or (value < self.best if smaller else value > self.best)
-        self.without_better = 0 if better else self.without_better + 1
-        if better:
-            self.best, self.best_step, self.best_metrics = value, step, dict(self.latest)
-        return better
 
     def next(self) -> None:
         """To the beginning of the next trainer."""
