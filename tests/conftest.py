@@ -37,7 +37,8 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def data_dir(request: pytest.FixtureRequest) -> Path:
-    folder = request.config.getoption("--data")
+    asked = request.config.getoption("--data")
+    folder = request.config.invocation_params.dir / asked if asked else None
     if folder is None or not folder.exists():
         pytest.skip("needs --data DIR")
     return Path(folder).resolve()
