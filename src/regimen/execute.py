@@ -4,8 +4,10 @@ line.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +23,7 @@ from regimen.errors import (
     Problem,
     Refused,
     ResumeRefused,
+    SpecError,
     Stopped,
 )
 from regimen.events import in_json
@@ -69,6 +72,7 @@ def prepare(source: str | Path | Mapping[str, Any] | Document, overrides: Iterab
     """
     document = (source if isinstance(source, Document) else read_document(source)).with_overrides(overrides)
     spec = check(document, CheckedSpec, usual_places())
+    _check_writable(spec.output)
     with plugins_named(spec.task.plugin, spec.strategy.plugin):
         task: Task = spec.task.plugin.make(spec.task)
         strategy: Strategy = spec.strategy.plugin.make(spec.strategy)
@@ -79,6 +83,18 @@ def prepare(source: str | Path | Mapping[str, Any] | Document, overrides: Iterab
             refusal = Finding("error", Problem(f"strategy {spec.strategy.name}", reason))
             return Prepared(document, spec, task, strategy, [refusal])
         return Prepared(document, spec, task, strategy, [*_here(spec, task), *strategy.preflight(task, spec)])
+
+
+def _check_writable(output: Path) -> None:
+    """Raises `SpecError` where no run folder can be made, before anything is read. Leaves nothing behind."""
+    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return  # said with path and need by what writes first
+        text = f"is {str(output)!r}, and nothing can be written in {there}: {error.strerror}."
+        raise SpecError(Problem("output", text, "Choose another folder.")) from error
 
 
 def _here(spec: CheckedSpec, task: Task) -> Iterator[Finding]:

@@ -25,7 +25,12 @@ MANY_DROPPED = 0.5
 
 def findings(strategy: TrainingStrategy, task: LanguageTask, settings: RunSettings) -> list[Finding]:
     """All of them: errors refuse the run, the rest is shown and recorded."""
-    found = [*_run(task, settings), *misfits(strategy, task.model_config, settings), *_fields(strategy, task)]
+    found = [
+        *_run(task, settings),
+        *_without_effect(strategy, task),
+        *misfits(strategy, task.model_config, settings),
+        *_fields(strategy, task),
+    ]
     if any(finding.level == "error" for finding in found) or strategy.prepares_itself:
         return found
     splits: dict[str, Prepared] = {}
@@ -57,6 +62,19 @@ def _run(task: LanguageTask, settings: RunSettings) -> Iterator[Finding]:
     reason = task.why_not_here()
     if reason:
         yield Finding("error", Problem("task.provider", reason, "Set task.provider: huggingface."))
+
+
+def _without_effect(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
+    """Settings that this strategy or this task leaves no room for."""
+    if strategy.packing and not strategy.collates_rows:
+        text = f"is true, and {strategy.get_strategy_name()} makes batches of its own."
+        yield Finding("error", Problem("strategy.packing", text, "Remove it."))
+    if strategy.layouts == ("preference",) and strategy.loss_on != type(strategy).loss_on:
+        text = f"is {strategy.loss_on}, and a preference is always about the answers."
+        yield Finding("error", Problem("strategy.loss_on", text, "Remove it."))
+    if task.metrics and not task.rows.keys() & {"valid", "test"}:
+        text = f"asks for {', '.join(task.metrics)}, and there are no valid or test rows to ask about."
+        yield Finding("error", Problem("task.metrics", text, "Give some, or remove it."))
 
 
 def _fields(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:

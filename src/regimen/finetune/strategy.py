@@ -206,6 +206,11 @@ class TrainingStrategy(Strategy):
         return type(self).prepare_dataset is not TrainingStrategy.prepare_dataset
 
     @property
+    def collates_rows(self) -> bool:
+        """Whether its batches are made of single rows in the usual way, so that they can be packed."""
+        return type(self).collate is TrainingStrategy.collate
+
+    @property
     def trains_itself(self) -> bool:
         """Whether the class brings a `create_trainer` of its own."""
         return type(self).create_trainer is not TrainingStrategy.create_trainer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 
 from regimen.finetune.tuning import Tuning
@@ -34,6 +35,21 @@ class LoRA(Tuning):
     modules_to_save: Annotated[
         list[str], Field(description="modules trained in full and saved with the adapter, such as lm_head")
     ] = []
+
+    def why_not(self, model_config: Any) -> str | None:
+        if self.target_modules == "all-linear":
+            return None
+        from peft.tuners.tuners_utils import check_target_module_exists
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            names = [name for name, _ in AutoModelForCausalLM.from_config(model_config).named_modules()]
+        config = self.peft_config()
+        if any(check_target_module_exists(config, name) for name in names):
+            return None
+        there = sorted({name.rpartition(".")[2] for name in names if name.endswith(("proj", "fc1", "fc2", "dense"))})
+        known = f" It has, among others: {', '.join(there)}." if there else ""
+        return f"tuning.target_modules is {self.target_modules!r}, and the model has no such layer.{known}"
 
     def apply(self, model: nn.Module) -> nn.Module:
         from peft import get_peft_model
