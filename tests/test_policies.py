@@ -43,7 +43,8 @@ def test_public_classes_and_functions_are_described(path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_built_in_plugins_are_one_a_file(kind: str) -> None:
     for plugin in plugins(kind, Path("nowhere")):
-        assert plugin.name == plugin.path.stem, f"{plugin.path} holds {plugin.name}"
+        if kind != "task":  # test problems of one source share a file: they are a few lines each
+            assert plugin.name == plugin.path.stem, f"{plugin.path} holds {plugin.name}"
         assert plugin.summary, f"{plugin.path} has no docstring"
 
 

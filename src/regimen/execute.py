@@ -76,6 +76,8 @@ def prepare(source: str | Path | Mapping[str, Any] | Document, overrides: Iterab
     with plugins_named(spec.task.plugin, spec.strategy.plugin):
         task: Task = spec.task.plugin.make(spec.task)
         strategy: Strategy = spec.strategy.plugin.make(spec.strategy)
+        if task.usual_budget and "budget" not in spec.model_fields_set:
+            spec = spec.model_copy(update={"budget": task.usual_budget})
         task.cache = spec.output / ".cache"
         task.prepare()
         reason = strategy.why_not(task)

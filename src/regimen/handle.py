@@ -69,6 +69,8 @@ class Run:
         self._generators: dict[str, np.random.Generator] = {}
         self._callbacks: list[Callable[[int, Mapping[str, float]], None]] = []
         self._stop_reason: str | None = None
+        self.recorded_keys: set[str] = set()
+        """The metrics that were recorded, by this process."""
         self._earlier_s, self._began = 0.0, time.monotonic()
 
     @classmethod
@@ -110,6 +112,7 @@ class Run:
         self.begin()
         numbers = {key: float(value) for key, value in values.items()}
         self._journal.metrics(step, numbers)
+        self.recorded_keys.update(numbers)
         for callback in self._callbacks:
             callback(step, numbers)
 

@@ -33,7 +33,21 @@ KINDS = {
         ("prepare_dataset", "create_trainer", "prepare_model", "get_required_dataset_fields"),
         "finetune",
     ),
-    "task": Kind("task", "regimen.tasks", "regimen.task:Task", ("LanguageTask",), ("load_model",)),
+    "benchmark": Kind(
+        "strategy",
+        "regimen.strategies.benchmark",
+        "regimen.benchmark.runner:Runner",
+        ("PTRunner", "TFRunner"),
+        ("training",),
+        "benchmark",
+    ),
+    "task": Kind(
+        "task",
+        "regimen.tasks",
+        "regimen.task:Task",
+        ("LanguageTask", "Problem", "ImageProblem"),
+        ("load_model", "make_net"),
+    ),
     "tuning": Kind("tuning", "regimen.tunings", "regimen.finetune.tuning:Tuning", (), ("apply",)),
 }
 STRATEGIES = tuple(key for key, kind in KINDS.items() if kind.name == "strategy")

@@ -55,6 +55,20 @@ class OptimizerSettings(Choice):
         given = {} if self.lr is None else {"lr": self.lr}
         return given | dict(self.model_extra or {})
 
+    def hyperparameters_over(self, parameters: Iterable[Any]) -> dict[str, Any]:
+        """The hyperparameters, those that are optimizers themselves (`base: {name: sgd, lr: 0.1}`) made over the same
+        parameters.
+        """
+        parameters = list(parameters)
+        return {
+            name: make_optimizer(OptimizerSettings(**value), parameters) if _is_optimizer(value) else value
+            for name, value in self.hyperparameters.items()
+        }
+
+
+def _is_optimizer(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str)
+
 
 def _known_hyperparameters(settings: OptimizerSettings) -> OptimizerSettings:
     """Refuses an unknown optimizer or hyperparameter while the settings are being checked, not after the model is
@@ -69,7 +83,9 @@ def _known_hyperparameters(settings: OptimizerSettings) -> OptimizerSettings:
         raise PydanticCustomError(
             "optimizer", "{problem}", {"problem": problem.message, "keys": ("name",), "fix": problem.fix}
         ) from error
-    for name in settings.hyperparameters:
+    for name, value in settings.hyperparameters.items():
+        if _is_optimizer(value):
+            _known_hyperparameters(OptimizerSettings(**value))
         if name not in known:
             text = f"is no hyperparameter of {settings.name}."
             raise PydanticCustomError(
@@ -172,7 +188,11 @@ def make_optimizer(
     """
     name = settings.name if on_gpu else PAGED.get(settings.name.lower(), settings.name)
     cls = optimizer_class(name)
-    hyperparameters = settings.hyperparameters
+    parameters = list(parameters)
+    hyperparameters = settings.hyperparameters_over(parameters)
+    around = any(hasattr(value, "param_groups") for value in hyperparameters.values())
+    if around and "params" not in inspect.signature(cls).parameters:
+        return cls(**hyperparameters)  # it takes its parameters from the optimizer that it is around
     if cls.__name__ in ("AdamW", "Adam", "SGD") and not {"fused", "foreach"} & hyperparameters.keys():
         hyperparameters["fused"] = True
     return cls(parameters, **hyperparameters)
@@ -190,8 +210,9 @@ class Schedule(Frozen):
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
     """the factor at the end"""
 
-    def factor(self, step: int, before: float, after: float) -> float:
+    def factor(self, step: int, before: float, after: float, epochs: float = 0.0) -> float:
         """For step `step` (from 0), which takes the spent part of the budget from `before` to `after` (0 to 1).
+        `epochs`, those before the step, play no part here.
 
         The first step of a warm-up is not wasted on a rate of zero.
 

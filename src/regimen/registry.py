@@ -71,8 +71,11 @@ class Plugin:
         """A fresh object with the values of checked settings on it."""
         cls = self.load()
         values = {name: getattr(settings, name) for name in type(settings).model_fields if name != "name"}
-        wanted = [parameter.name for parameter in init_parameters(cls)]
-        made = cls(**{name: values[name] for name in wanted if name in values})
+        if hasattr(cls, "from_settings"):  # a family's own way, where a constructor takes more than settings
+            made = cls.from_settings(settings)
+        else:
+            wanted = [parameter.name for parameter in init_parameters(cls)]
+            made = cls(**{name: values[name] for name in wanted if name in values})
         for name, value in values.items():
             setattr(made, name, value)
         if not getattr(made, "name", ""):

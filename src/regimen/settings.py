@@ -43,6 +43,8 @@ def settings_model(cls: type, base: type, *, name: str, path: Path) -> type[Plug
         fields |= {p.name: _from_parameter(p) for p in init_parameters(cls)}
         for word in sorted(read_from_config(path) - fields.keys() - RESERVED):
             fields[word] = (Any, Field(default=None, description=f"read by {path.name} as config[{word!r}]"))
+    for parameter in _of_method(cls, base):
+        fields.setdefault(parameter.name, _from_parameter(parameter))
     fields["name"] = (Literal[name], Field(default=name, description="the plug-in"))
     doc = inspect.getdoc(cls) or ""
     model: type[PluginSettings] = create_model(
@@ -70,6 +72,19 @@ def init_parameters(cls: type) -> list[inspect.Parameter]:
         return []
     parameters = list(inspect.signature(cls).parameters.values())
     return [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _of_method(cls: type, base: type) -> list[inspect.Parameter]:
+    """What the method that the family names in `parameters_from` takes beyond what the family gives it."""
+    method: str = getattr(base, "parameters_from", "")
+    if not method:
+        return []
+    given = {*inspect.signature(getattr(base, method)).parameters, *base.given_parameters}  # type: ignore[attr-defined]
+    position = len(
+        [p for p in inspect.signature(getattr(base, method)).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    )
+    parameters = list(inspect.signature(getattr(cls, method)).parameters.values())[position:]
+    return [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given]
 
 
 def read_from_config(path: Path) -> set[str]:

@@ -38,7 +38,7 @@ def described(path: Path, kinds: Sequence[str] = tuple(KINDS)) -> list[Described
     found: list[Described] = []
     local: dict[str, str] = {}
     for node in tree.body:
-        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+        if not isinstance(node, ast.ClassDef):
             continue
         kind = _kind_of(node, local)
         if kind is None and len(kinds) == 1 and node.bases and _says_name(node):
@@ -46,7 +46,7 @@ def described(path: Path, kinds: Sequence[str] = tuple(KINDS)) -> list[Described
         if kind is None:
             continue
         local[node.name] = kind
-        if kind in kinds and not _is_base(node):
+        if kind in kinds and not _is_base(node) and not node.name.startswith("_"):
             summary = first_sentence(ast.get_docstring(node))
             found.append(Described(kind, _declared_name(node), node.name, summary))
     return found

@@ -165,7 +165,7 @@ class RunSettings(Frozen):
     schema_version: Annotated[int, Field(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
     """of this description"""
     budget: Budget = Budget(epochs=1)
-    """when to stop, whichever limit comes first; unset: one epoch"""
+    """when to stop, whichever limit comes first; unset: the epochs that a test problem is known for, else one"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """all randomness of a run comes from it"""
     evaluate: EvaluateSettings = EvaluateSettings()

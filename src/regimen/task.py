@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from regimen.spec import Budget
+
 
 class Task:
     """The base of every task. A task is a plug-in like a strategy: its annotated attributes are its settings.
@@ -18,6 +20,11 @@ class Task:
 
     cache = Path("runs/.cache")
     """Where it may keep what is costly to make again; set by whoever makes the task."""
+
+    @property
+    def usual_budget(self) -> Budget | None:
+        """The budget where the settings give none; None: one epoch."""
+        return None
 
     def prepare(self) -> None:
         """Reads and checks the data; called once, after the settings are set. Raises `DataError` or `SpecError`."""

@@ -7,6 +7,7 @@ evaluating more often changes nothing.
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import resource
@@ -39,11 +40,21 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+class RateSchedule(Protocol):
+    """How the learning rate moves: `optim.Schedule`, or a family's own."""
+
+    def factor(self, step: int, before: float, after: float, epochs: float) -> float:
+        """Of the base rate, for the step that takes the spent part of the budget from `before` to `after`; `epochs`
+        are those before it.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How the loop steps, evaluates, records and saves: the part of the settings that every family has."""
 
-    schedule: Schedule = field(default_factory=lambda: Schedule(name="constant", warmup=0))
+    schedule: RateSchedule = field(default_factory=lambda: Schedule(name="constant", warmup=0))
     accumulate: int = 1
     """Micro-batches a step."""
     clip_norm: float | None = None
@@ -106,7 +117,8 @@ class Trainer:
         self.device = self.processes.device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
         self.trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.rates = [group.get("lr") for group in optimizer.param_groups]
+        self.evaluates_again = _needs_closure(optimizer)
         self.at = Cursor()
         self._saved_step, self._seconds = -1, 0.0
 
@@ -120,12 +132,13 @@ class Trainer:
         else:
             self._evaluate()
         self.model.train()
+        self._optimizer_mode("train")
         clock, tokens_then = time.perf_counter(), at.tokens
         stream = self._micro_batches()
         while not self._should_stop():
             # Everything random in this step follows from its number.
             self._seed("step", at.step)
-            spent_before = self._fraction()
+            before = self._progress()
 
             # Forward and backward over the step's micro-batches. Gradients are scaled by the first count, for the
             # range of half precision only; the division below makes them those of the mean over the whole step.
@@ -172,9 +185,12 @@ class Trainer:
             if plan.clip_norm is not None:
                 torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, norm)
             at.passes, at.tokens = at.passes + int(passes), at.tokens + int(tokens)
-            rate = self._set_rate(spent_before)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            rate = self._set_rate(before)
+            if self.evaluates_again:
+                self.optimizer.step(self._closure(seen, count))  # type: ignore[arg-type]  # PyTorch's own return tensors
+            else:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
             at.step += 1
 
@@ -201,7 +217,9 @@ class Trainer:
         if at.evaluated != at.step:
             self._evaluate()
         self._save()
-        return self._result()
+        result = self._result()
+        self._optimizer_mode("eval")
+        return result
 
     # ------------------------------------------------------------------ how far
 
@@ -281,12 +299,32 @@ class Trainer:
 
         return numbers[:2], [(name, value(part), value(parts)) for name, part, parts in found]
 
-    def _set_rate(self, before: float) -> float:
-        after = self.run.budget.fraction(self._progress(steps_ahead=1))
-        factor = self.plan.schedule.factor(self.at.step, before, after)
+    def _set_rate(self, before: Progress) -> float:
+        budget = self.run.budget
+        after = budget.fraction(self._progress(steps_ahead=1))
+        factor = self.plan.schedule.factor(self.at.step, budget.fraction(before), after, before.epochs)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-        return float(self.optimizer.param_groups[0]["lr"])
+            if rate is not None:
+                group["lr"] = rate * factor
+        return float(self.optimizer.param_groups[0].get("lr", math.nan))
+
+    def _closure(self, batches: list[Any], count: float) -> Callable[[], torch.Tensor]:
+        """The step's mean loss with its gradients, again, at the weights that the optimizer is trying: L-BFGS and line
+        searches call it as often as they like, and see one function, dropout masks included.
+        """
+
+        def closure() -> torch.Tensor:
+            self._seed("step", self.at.step)
+            self.optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros((), device=self.device)
+            for batch in batches:
+                loss = self.loss(self.model, on_device(batch, self.device))
+                (loss.sum / count).backward()
+                total += loss.sum.detach() / count
+                self.at.passes += 1
+            return total
+
+        return closure
 
     def _what_diverged(self, mean: float, grad_norm: float, batches: list[Any]) -> Problem:
         what = (
@@ -305,7 +343,8 @@ class Trainer:
         where = (
             f" on {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else ""
         )
-        fix = "The step was not made. Look at the row, lower the learning rate, or clip the gradient."
+        look = "Look at the row, lower" if names else "Lower"
+        fix = f"The step was not made. {look} the learning rate, or clip the gradient."
         return Problem(f"step {self.at.step + 1}", f"{what}{where}.", fix)
 
     @contextmanager
@@ -361,15 +400,21 @@ class Trainer:
             return
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
+        self._optimizer_mode("eval")
         self._seed("evaluate", at.step)
         with torch.no_grad(), self._autocast():
             values = dict(self.evaluate())
+        self._optimizer_mode("train")
         for module, mode in modes:
             module.training = mode
-        self._log(values)
+        self._log({**values, "train/epoch": self._progress().epochs})
         at.evaluated = at.step
         if at.improved(at.step, settings):
             self._save(best=True)
+
+    def _optimizer_mode(self, mode: str) -> None:
+        """Schedule-free optimizers keep other weights for evaluation than for training (arXiv:2405.15682)."""
+        getattr(self.optimizer, mode, lambda: None)()
 
     # ------------------------------------------------------------------ keeping and taking back
 
@@ -425,9 +470,16 @@ class Trainer:
         if best is None:
             return dict(self.at.latest)
         self._load_weights(best.state["weights"])
+        self.optimizer.load_state_dict(best.state["optimizer"])
         if self.processes.first:
             self.run.note(f"the result is the checkpoint of step {best.step}, the best by {self.plan.checkpoint.best}.")
         return dict(self.at.best_metrics)
+
+
+def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `step(closure)` must be given a closure."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is closure.empty
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -23,6 +23,13 @@ from regimen.registry import Plugin
 Check = Callable[["Subject"], None]
 
 
+_TINY: Mapping[str, Mapping[str, Any]] = {
+    "finetune": {"budget": {"steps": 6}, "evaluate": {"every": 3}},
+    "benchmark": {"budget": {"epochs": 2}},
+}
+"""How long, by family."""
+
+
 class Failed(AssertionError):
     """A contract that does not hold, in a sentence."""
 
@@ -39,9 +46,8 @@ class Subject(NamedTuple):
         return {
             "task": _tiny_task(self.plugin, self.folder),
             "strategy": {"name": str(self.plugin.path) + ":" + self.plugin.class_name, **self.settings},
-            "budget": {"steps": 6},
+            **_TINY[KINDS[self.plugin.kind].family],
             "checkpoint": {"every": 2},
-            "evaluate": {"every": 3},
             "log": {"every": 1},
             "threads": 1,
             "output": str(self.folder / output),
@@ -103,7 +109,7 @@ def resumes_exactly(subject: Subject) -> None:
     stopped = Path(subject.document("stopped")["output"])
 
     def stop_at_three(event: Any) -> None:
-        if getattr(event, "step", 0) == 3:
+        if getattr(event, "step", 0) >= 3:
             (folder_of(stopped) / STOP_FILE).touch()
 
     try:
@@ -136,7 +142,8 @@ def folder_of(output: Path) -> Path:
 
 def _tiny_task(plugin: Plugin, folder: Path) -> dict[str, Any]:
     """What to train, by family."""
-    assert KINDS[plugin.kind].family == "finetune", f"no tiny task for {plugin.kind}"
+    if KINDS[plugin.kind].family == "benchmark":
+        return {"name": "quadratic_deep"}
     rows = folder / "rows.jsonl"
     if not rows.exists():
         rows.write_text("".join(_row(number) for number in range(24)))

@@ -1,0 +1,1 @@
+"""Runners: strategies that train test problems."""
