@@ -50,6 +50,14 @@ class Problem(Task):
         ),
     ] = 0.0
 
+    reshuffle: Annotated[
+        bool,
+        Field(
+            description="another order of the rows in every epoch; false: one order for all, as DeepOBS' published "
+            "results have it (its TensorFlow iterator began anew with the same seed)"
+        ),
+    ] = True
+
     num_epochs: ClassVar[int]
     """The usual budget, used where the settings give none."""
     num_parameters: ClassVar[int]

@@ -58,7 +58,8 @@ class ResidentBatches:
         return self.rows.num_rows // self.problem.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        order = torch.from_numpy(derived_generator(self.seed, epoch).permutation(self.rows.num_rows)).to(self.device)
+        generator = derived_generator(self.seed, epoch if self.problem.reshuffle else 0)
+        order = torch.from_numpy(generator.permutation(self.rows.num_rows)).to(self.device)
         size = self.problem.batch_size
         for position in range(start, len(self)):
             chosen = order[position * size : (position + 1) * size]
