@@ -4,6 +4,7 @@ world.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,6 +70,7 @@ class Run:
         self._generators: dict[str, np.random.Generator] = {}
         self._callbacks: list[Callable[[int, Mapping[str, float]], None]] = []
         self._stop_reason: str | None = None
+        self._stop_file = str(folder / STOP_FILE)
         self.recorded_keys: set[str] = set()
         """The metrics that were recorded, by this process."""
         self._earlier_s, self._began = 0.0, time.monotonic()
@@ -148,7 +150,7 @@ class Run:
     @property
     def stop_reason(self) -> str | None:
         """Why the run was asked to stop from outside, if it was; the budget is no such reason."""
-        if self._stop_reason is None and (self.folder / STOP_FILE).exists():
+        if self._stop_reason is None and os.path.exists(self._stop_file):  # noqa: PTH110 - asked once a step
             self._stop_reason = "asked by `regimen stop`"
         return self._stop_reason
 

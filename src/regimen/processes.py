@@ -76,6 +76,14 @@ class Processes:
 
     # ------------------------------------------------------------------ numbers
 
+    def totals(self, numbers: Sequence[float]) -> list[float]:
+        """Each number added up over all processes."""
+        if self.world == 1:
+            return list(numbers)
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        self.add([sums])
+        return [float(number) for number in sums]
+
     def add(self, tensors: Iterable[torch.Tensor]) -> None:
         """Adds up tensors of one type over all processes, in place, in one message: many small ones cost more than
         their bytes.

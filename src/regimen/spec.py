@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
@@ -109,6 +110,10 @@ class Budget(Frozen):
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by unit."""
+        return self._limits
+
+    @cached_property
+    def _limits(self) -> dict[str, float]:  # asked for several times a step
         return {unit: limit for unit in Progress._fields if (limit := getattr(self, unit)) is not None}
 
     def fraction(self, spent: Progress) -> float:
@@ -117,10 +122,10 @@ class Budget(Frozen):
         >>> Budget(steps=10, epochs=1).fraction(Progress(steps=5, epochs=0.2))
         0.5
         """
-        return min(1.0, max((getattr(spent, unit) / limit for unit, limit in self.limits().items()), default=0.0))
+        return min(1.0, max([getattr(spent, unit) / limit for unit, limit in self._limits.items()], default=0.0))
 
     def exhausted(self, spent: Progress) -> bool:
-        return any(getattr(spent, unit) >= limit for unit, limit in self.limits().items())
+        return any(getattr(spent, unit) >= limit for unit, limit in self._limits.items())
 
 
 class CheckpointSettings(Frozen):

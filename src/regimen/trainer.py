@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +16,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +25,7 @@ from regimen.handle import Run
 from regimen.loading import Batches, on_device
 from regimen.optim import Schedule
 from regimen.processes import Processes
+from regimen.seeding import seed_globals
 from regimen.spec import CheckpointSettings, EvaluateSettings, LogSettings, Progress
 from regimen.strategy import Loss
 
@@ -121,6 +120,7 @@ class Trainer:
         self.evaluates_again = _needs_closure(optimizer)
         self.at = Cursor()
         self._saved_step, self._seconds = -1, 0.0
+        self._scale: tuple[float, torch.Tensor] | None = None
 
     def train(self) -> dict[str, float]:
         at, run, plan = self.at, self.run, self.plan
@@ -145,7 +145,7 @@ class Trainer:
             seen: list[Any] = []
             losses: list[torch.Tensor] = []
             found: list[tuple[str, Any, Any]] = []  # metrics: name, sum, count
-            sums = torch.zeros(3, dtype=torch.float64)  # count, tokens, passes
+            count = tokens = passes = 0.0
             scale, epoch_ends = 1.0, False
             with self._memory_named():
                 while len(seen) < plan.accumulate and not epoch_ends:
@@ -156,23 +156,23 @@ class Trainer:
                     batch = on_device(batch, self.device)
                     with self._autocast():
                         loss = self.loss(self.model, batch)
-                    if sums[2] == 0:
-                        scale = 1.0 / max(float(loss.count), 1e-12)
-                    self.scaler.scale(loss.sum * scale).backward()
-                    sums += torch.tensor([float(loss.count), getattr(batch, "num_tokens", 0), 1.0])
+                    terms = float(loss.count)
+                    if passes == 0:
+                        scale = 1.0 / max(terms, 1e-12)
+                    self._backward(loss.sum, scale)
+                    count, tokens, passes = count + terms, tokens + getattr(batch, "num_tokens", 0), passes + 1
                     losses.append(loss.sum.detach())
                     found += [(name, *pair) for name, pair in loss.metrics.items()]
 
             # The gradient of the mean over all that this step saw, on every process.
-            mean_of_one = self.processes.world == 1 and sums[2] == 1
-            self.processes.add([sums])
-            count, tokens, passes = sums.tolist()
+            mean_of_one = self.processes.world == 1 and passes == 1
+            count, tokens, passes = self.processes.totals([count, tokens, passes])
             gradients = self._gradients(parameters)
             if not mean_of_one:
                 torch._foreach_div_(gradients, scale * count)
                 self.processes.add(gradients)
             self.scaler.unscale_(self.optimizer)  # after adding up, so that all see what overflowed on one
-            norm = torch.nn.utils.get_total_norm(gradients)
+            norm = _norm(gradients)
 
             # Nothing that is not finite reaches the weights. Here, once a step, the device is waited for.
             (loss_sum, grad_norm), metrics = self._read(losses, norm, found)
@@ -191,7 +191,8 @@ class Trainer:
             else:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
-            self.optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None
             at.step += 1
 
             # What happened.
@@ -243,9 +244,11 @@ class Trainer:
         self._tick()
         steps, epochs, passes, tokens, _ = self._progress()
         self.run.should_stop(steps, epochs=epochs, passes=passes, tokens=tokens)
-        _, (asked,) = self.processes.agreed_flags((), [self.run.stop_reason is not None])
-        if asked:
-            self.run.request_stop("another process was asked to")
+        asked = self.run.stop_reason is not None
+        if self.processes.world > 1:
+            _, (asked,) = self.processes.agreed_flags((), [asked])
+            if asked:
+                self.run.request_stop("another process was asked to")
         return asked or self._finished()
 
     def _tick(self) -> None:
@@ -266,14 +269,20 @@ class Trainer:
     # ------------------------------------------------------------------ one step's parts
 
     def _seed(self, *purpose: str | int) -> None:
-        seed = self.run.seed_for(*purpose, self.processes.rank)
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_globals(self.run.seed_for(*purpose, self.processes.rank), self.device)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = DTYPES.get(self.plan.precision)
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def _backward(self, total: torch.Tensor, scale: float) -> None:
+        """Adds the gradients of `scale * total`; without a product in the graph, where half precision needs none."""
+        if self.scaler.is_enabled():
+            self.scaler.scale(total * scale).backward()
+            return
+        if self._scale is None or self._scale[0] != scale or self._scale[1].dtype != total.dtype:
+            self._scale = scale, torch.full_like(total.detach(), scale)
+        total.backward(self._scale[1])
 
     def _gradients(self, parameters: list[nn.Parameter]) -> list[torch.Tensor]:
         if self.processes.world > 1:  # each process must send the same tensors, also one that had no share of the batch
@@ -285,6 +294,9 @@ class Trainer:
         self, losses: list[torch.Tensor], norm: torch.Tensor, found: list[tuple[str, Any, Any]]
     ) -> tuple[list[float], list[tuple[str, float, float]]]:
         """The sum of the losses over all processes with the gradient's norm, and this one's metrics: read at once."""
+        if self.device.type == "cpu" and self.processes.world == 1:  # nothing to wait for
+            pairs = [(name, float(part), float(parts)) for name, part, parts in found]
+            return [sum(float(loss) for loss in losses), float(norm)], pairs
         wide = torch.float32 if self.device.type == "mps" else torch.float64
         total = torch.zeros((), dtype=wide, device=self.device)
         for loss in losses:
@@ -474,6 +486,11 @@ class Trainer:
         if self.processes.first:
             self.run.note(f"the result is the checkpoint of step {best.step}, the best by {self.plan.checkpoint.best}.")
         return dict(self.at.best_metrics)
+
+
+def _norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """Of all gradients as one vector: a scalar. `torch.nn.utils.get_total_norm` sorts them by device first."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) if gradients else torch.zeros(())
 
 
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:

@@ -37,7 +37,8 @@ class Examples:
     def take(self, rows: Tensor) -> Examples:
         """These rows as examples of their own."""
         if isinstance(self.inputs, Tensor):
-            return Examples(self.inputs[rows], self.targets[rows])
+            inputs = self.inputs[rows]
+            return Examples(inputs, inputs if self.targets is self.inputs else self.targets[rows])
         return Examples(Part(self.inputs, rows), self.targets[rows])
 
 

@@ -26,6 +26,7 @@ from regimen.errors import Problem as Wrong
 from regimen.handle import Run
 from regimen.loading import on_device
 from regimen.randomness import derived_generator
+from regimen.seeding import seed_globals
 from regimen.strategy import Loss
 
 Phase = Literal["train", "train_eval", "valid", "test"]
@@ -60,13 +61,23 @@ class ResidentBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = derived_generator(self.seed, epoch if self.problem.reshuffle else 0)
         order = torch.from_numpy(generator.permutation(self.rows.num_rows)).to(self.device)
-        size = self.problem.batch_size
+        chosen_by_batch = order.split(self.problem.batch_size)
         for position in range(start, len(self)):
-            chosen = order[position * size : (position + 1) * size]
-            inputs = self.problem.transform(on_device(self.rows.inputs[chosen], self.device))
+            chosen = chosen_by_batch[position]
+            picked, targets = _picked(self.rows, chosen, self.device)
+            inputs = self.problem.transform(picked)
             if self.augments:
                 inputs = self.problem.augment(inputs, derived_generator(self.item_seed, epoch, position))
-            yield Batch(inputs, on_device(self.rows.targets[chosen], self.device))
+            yield Batch(inputs, targets)
+
+
+def _picked(rows: Examples, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of some rows, on the device. `index_select` is quicker than brackets on small batches."""
+    inputs, targets = rows.inputs, rows.targets
+    found = inputs.index_select(0, chosen) if isinstance(inputs, Tensor) else on_device(inputs[chosen], device)
+    if targets is inputs:
+        return found, found
+    return found, targets.index_select(0, chosen) if isinstance(targets, Tensor) else on_device(targets[chosen], device)
 
 
 class TestProblem:
@@ -92,7 +103,7 @@ class TestProblem:
         splits = self.problem.read()
         names = ("train", "train_eval", "valid", "test")
         self.data = Splits(*(_resident(getattr(splits, name), self.device) for name in names))
-        torch.manual_seed(self.run.seed_for("initial weights"))
+        seed_globals(self.run.seed_for("initial weights"), self.device)
         self.net = self.problem.make_net().to(self.device)
         made = sum(parameter.numel() for parameter in self.net.parameters())
         if made != self.problem.num_parameters:
@@ -134,8 +145,8 @@ class TestProblem:
     def _evaluated(self, rows: Examples, size: int) -> Iterator[Batch]:
         for start in range(0, rows.num_rows, size):
             chosen = torch.arange(start, min(start + size, rows.num_rows), device=self.device)
-            inputs = self.problem.transform(on_device(rows.inputs[chosen], self.device))
-            yield Batch(inputs, on_device(rows.targets[chosen], self.device))
+            inputs, targets = _picked(rows, chosen, self.device)
+            yield Batch(self.problem.transform(inputs), targets)
 
     def _get_next_batch(self) -> Batch:
         """Raises `StopIteration` at the end of the split, and `Stopped` where the run was asked to stop."""
@@ -150,9 +161,7 @@ class TestProblem:
 
     def seed_step(self, step: int) -> None:
         """What is random in training step `step` (from 0) follows from its number."""
-        seed = self.run.seed_for("step", step, 0)
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
+        seed_globals(self.run.seed_for("step", step, 0), self.device)
 
     # ------------------------------------------------------------------ losses
 
@@ -267,14 +276,15 @@ class TestProblem:
         modes = [(module, module.training) for module in self.net.modules()]
         self.net.eval()
         with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(self.run.seed_for("evaluate", phase))
+            torch.default_generator.manual_seed(self.run.seed_for("evaluate", phase))
             yield
         for module, mode in modes:
             module.training = mode
 
 
 def _resident(rows: Examples, device: torch.device) -> Examples:
-    return Examples(on_device(rows.inputs, device), on_device(rows.targets, device))
+    inputs = on_device(rows.inputs, device)
+    return Examples(inputs, inputs if rows.targets is rows.inputs else on_device(rows.targets, device))
 
 
 def _reduced(losses: Tensor, reduction: Reduction) -> Tensor:
