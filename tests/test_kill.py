@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,24 @@ from regimen.checkpoint import Checkpoints, tensors_of
 from regimen.records.reader import Record, load
 from warm import Warm
 
+SORTING = {"name": "sorting", "train_rows": 96, "valid_rows": 16, "metrics": []}
+LORA = {"tuning": {"name": "lora", "r": 4, "dropout": 0.1}, "batch_size": 8, "accumulate": 2}
+MOMENTUM = {"name": "sgd", "lr": 0.002, "momentum": 0.9}
+SCHEDULE = {"lr_sched_epochs": [10, 20], "lr_sched_factors": [0.5, 0.1]}
 STRATEGIES: dict[str, dict[str, Any]] = {
-    "sft": {"name": "sft", "tuning": {"name": "lora", "r": 4, "dropout": 0.1}},
-    "dpo": {"name": "dpo", "tuning": {"name": "lora", "r": 4, "dropout": 0.1}, "optimizer": {"lr": 1e-3}},
+    "sft": {"task": SORTING, "strategy": {"name": "sft", **LORA}, "budget": {"epochs": 8}},
+    "dpo": {"task": SORTING, "strategy": {"name": "dpo", "optimizer": {"lr": 1e-3}, **LORA}, "budget": {"epochs": 8}},
+    "lr_schedule": {
+        "task": "quadratic_deep",
+        "strategy": {"name": "lr_schedule", "optimizer": MOMENTUM, **SCHEDULE},
+        "budget": {"epochs": 30},
+    },
 }
 
 
 def spec(strategy: str, folder: Path, *, every: int, workers: int) -> dict[str, Any]:
     return {
-        "task": {"name": "sorting", "train_rows": 96, "valid_rows": 16, "metrics": []},
-        "strategy": {**STRATEGIES[strategy], "batch_size": 8, "accumulate": 2},
-        "budget": {"epochs": 8},
+        **STRATEGIES[strategy],
         "seed": 3,
         "checkpoint": {"every": every},
         "evaluate": {"every": 7},
@@ -46,7 +54,7 @@ def fingerprint(record: Record) -> tuple[str, list[tuple[int, str, float]]]:
     digest = hashlib.sha256()
     for tensor in tensors_of(newest.state["state"]):
         digest.update(tensor.numpy().tobytes())
-    digest.update(repr(newest.state["state"]["cursor"]).encode())
+    digest.update(repr([newest.state["state"][part] for part in ("cursor", "parts")]).encode())
     return digest.hexdigest(), record.identity
 
 
@@ -77,11 +85,17 @@ def _strike(child: Any, folder: Path, moment: random.Random, length_s: float, in
     deadline = time.monotonic() + moment.uniform(0.05, 1.0) * length_s
     while time.monotonic() < deadline and child.running:
         time.sleep(0.001)
-    while inside_save and child.running and not list(folder.rglob("step-*.tmp")):
+    while inside_save and child.running and not _saving(folder):
         pass
     if child.running:
         child.kill()
     child.wait()
+
+
+def _saving(folder: Path) -> bool:
+    with suppress(FileNotFoundError):  # a folder that was there a moment ago has been renamed
+        return bool(list(folder.rglob("step-*.tmp")))
+    return False
 
 
 def check_kills(warm: Warm, tmp_path: Path, strategy: str, kills: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regimen.spec import RunSpec, differing, identifying
+from regimen.spec import UNIDENTIFYING, RunSpec, differing, identifying
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LONGEST_PART = 100
@@ -40,7 +40,7 @@ def run_folder(spec: RunSpec, when: time.struct_time | None = None) -> Path:
     words = [
         f"{key.partition('.')[2] or key}__{_shown(value)}"
         for key, value in sorted(said.items())
-        if key not in ("task", "strategy") and value is not None
+        if key not in ("task", "strategy", *UNIDENTIFYING) and value is not None
     ]
     part = _short(_safe("__".join(words)) or "defaults")
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S", when or time.gmtime())
@@ -58,6 +58,8 @@ def _shown(value: object) -> str:
     >>> _shown(0.01), _shown(0.0), _shown("runs/a.jsonl"), _shown(3)
     ('1e-02', '0', 'a.jsonl', '3')
     """
+    if isinstance(value, list | tuple):
+        return "-".join(map(_shown, value))
     if isinstance(value, float):
         mantissa, _, exponent = f"{value:.10e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".")

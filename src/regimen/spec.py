@@ -204,8 +204,10 @@ class RunSpec(RunSettings):
     """how it is trained"""
 
 
-UNIDENTIFYING = ("output", "log", "checkpoint.every", "checkpoint.keep", "workers", "schema_version")
-"""Settings that do not change what is computed: no part of a run's content hash, free to change on a resume."""
+UNIDENTIFYING = ("output", "log", "checkpoint.every", "checkpoint.keep", "workers", "schema_version", "task.data_dir")
+"""Settings that do not change what is computed: no part of a run's content hash, free to change on a resume. Files have
+a fingerprint of their own, wherever they lie.
+"""
 
 
 def differing(spec: BaseModel, default: BaseModel | None = None) -> dict[str, object]:

@@ -50,7 +50,7 @@ class Part:
     rows: Tensor
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        return self.whole[self.rows[rows]]
+        return self.whole[self.rows[rows.cpu()]]
 
     def __len__(self) -> int:
         return len(self.rows)
