@@ -12,7 +12,8 @@ from regimen.report.markup import EMPTY, Markup, join, tag
 from regimen.report.series import decimated, needs_log, smoothed
 from regimen.report.ticks import Range
 
-_SPLITS = ("train", "valid", "test")
+_SPLITS = ("train", "train_eval", "valid", "test")
+_NAMES = {"train": "training", "train_eval": "training rows", "valid": "held-out"}
 _LAST = ("train/lr", "train/grad_norm", "time/tokens_per_s")
 _NO_CURVE = frozenset({"train/epoch", "time/elapsed_s", "time/fraction", "time/peak_memory_mb"})
 _FROM_ZERO = frozenset({"train/lr", "time/tokens_per_s"})
@@ -77,12 +78,8 @@ def _chart(keys: Sequence[str], curves: dict[str, list[Point]], span: Range | No
 
 def _drawn_line(key: str, points: Sequence[Point], *, alone: bool) -> Line:
     split = key.partition("/")[0]
-    name = (
-        meaning(key).title.lower()
-        if alone or split not in _SPLITS
-        else {"train": "training", "valid": "held-out"}.get(split, split)
-    )
+    name = meaning(key).title.lower() if alone or split not in _SPLITS else _NAMES.get(split, split)
     if split not in ("train", "time") or key == "train/lr":
-        return Line(name, decimated(points), dotted=split in ("valid", "test"))
+        return Line(name, decimated(points), dotted=split in ("train_eval", "valid", "test"))
     calm = smoothed(points)
     return Line(f"{name}, smoothed" if calm.band else name, calm.line, calm.band)

@@ -23,6 +23,7 @@ _KNOWN: dict[str, Meaning] = {
     "exact_match": Meaning("Exact match", "share", "how often the generated answer is the expected one", "higher"),
     "accuracy": Meaning("Accuracy", "share", "how often the answer is right", "higher"),
     "f1": Meaning("F1", "share", "overlap of answer and expectation", "higher"),
+    "penalty": Meaning("Penalty", "", "half the sum of factor times squared weight, which training adds to the loss"),
     "lr": Meaning("Learning rate", "after schedule"),
     "grad_norm": Meaning("Gradient norm", "before clipping"),
     "tokens_per_s": Meaning("Speed", "tokens per second"),
@@ -61,5 +62,11 @@ def meaning(key: str) -> Meaning:
 IMPORTANCE = ("loss", "exact_match", "accuracy", "perplexity", "token_accuracy")
 """The order in which metrics are shown; the others follow."""
 
-SPLITS = {"train": "training data", "valid": "held-out data", "test": "test data", "final": "at the end"}
+SPLITS = {
+    "train": "training data",
+    "train_eval": "rows of the training data",
+    "valid": "held-out data",
+    "test": "test data",
+    "final": "at the end",
+}
 """What the first part of a metric's key says."""

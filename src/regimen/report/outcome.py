@@ -12,7 +12,7 @@ from regimen.records.writer import Status
 from regimen.report.glossary import IMPORTANCE, SPLITS, meaning
 from regimen.report.markup import EMPTY, Markup, join, section, table, tag
 
-_RESULT_SPLITS = ("test", "valid", "final")
+_RESULT_SPLITS = ("test", "valid", "train_eval", "final")
 
 
 class Change(NamedTuple):
