@@ -45,7 +45,7 @@ KINDS = {
         "task",
         "regimen.tasks",
         "regimen.task:Task",
-        ("LanguageTask", "Problem", "ImageProblem"),
+        ("LanguageTask", "Problem", "ImageProblem", "TokenProblem"),
         ("load_model", "make_net"),
     ),
     "tuning": Kind("tuning", "regimen.tunings", "regimen.finetune.tuning:Tuning", (), ("apply",)),

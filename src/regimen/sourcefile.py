@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,10 +96,19 @@ def _says_name(node: ast.ClassDef) -> str:
         targets = (
             item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
         )
-        value = getattr(item, "value", None)
-        if any(getattr(target, "id", "") == "name" for target in targets) and isinstance(value, ast.Constant):
-            return str(value.value)
+        for target, value in _pairs(targets, getattr(item, "value", None)):
+            if getattr(target, "id", "") == "name" and isinstance(value, ast.Constant):
+                return str(value.value)
     return ""
+
+
+def _pairs(targets: Sequence[ast.expr], value: ast.expr | None) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """What is assigned to what; `name, num_epochs = "moons", 5` is two."""
+    for target in targets:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            yield from zip(target.elts, value.elts, strict=False)
+        else:
+            yield target, value
 
 
 def _declared_name(node: ast.ClassDef) -> str:

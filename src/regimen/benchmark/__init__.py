@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regimen.benchmark.examples import Examples, Splits
+    from regimen.benchmark.images import ImageProblem
     from regimen.benchmark.problem import Batch, Problem
     from regimen.benchmark.runner import Runner
     from regimen.benchmark.testproblem import TestProblem
+    from regimen.benchmark.tokens import TokenProblem
 
 _HOMES = {
     "Batch": "problem",
     "Examples": "examples",
+    "ImageProblem": "images",
     "Problem": "problem",
     "Runner": "runner",
     "Splits": "examples",
     "TestProblem": "testproblem",
+    "TokenProblem": "tokens",
 }
-__all__ = ["Batch", "Examples", "Problem", "Runner", "Splits", "TestProblem"]
+__all__ = ["Batch", "Examples", "ImageProblem", "Problem", "Runner", "Splits", "TestProblem", "TokenProblem"]
 
 
 def __getattr__(name: str) -> Any:

@@ -78,6 +78,7 @@ def train_by_epochs(
         run,
         Plan(
             schedule=schedule or Schedule(name="constant", warmup=0),
+            precision="fp32" if settings.precision == "auto" else settings.precision,
             evaluate=settings.evaluate,
             checkpoint=settings.checkpoint,
             log=settings.log,

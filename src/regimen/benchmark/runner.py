@@ -10,7 +10,7 @@ namespace. The hooks are DeepOBS' (Schneider et al., arXiv:1903.05499).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -116,13 +116,15 @@ class Runner(Strategy):
         return None
 
     def preflight(self, task: Task, settings: RunSettings) -> list[Finding]:
-        found: list[Finding] = []
-        limits = settings.budget.limits()
-        if self.resume == "restart" and (limits.keys() != {"epochs"} or limits["epochs"] % 1):
-            said = ", ".join(f"{unit}: {limit:g}" for unit, limit in limits.items())
-            text = f"is {said}; a loop of its own counts whole epochs."
-            found.append(Finding("error", Wrong("budget", text, "Give whole epochs alone.")))
-        return found
+        found: list[Wrong] = []
+        if settings.evaluate.max_rows is not None:
+            text = f"is {settings.evaluate.max_rows}, and a test problem is evaluated on all rows of its splits."
+            found.append(Wrong("evaluate.max_rows", text, "Remove it."))
+        if self.resume == "restart":
+            found += _of_own_loops(settings)
+        elif settings.precision == "fp16" and not settings.device.startswith("cuda"):
+            found.append(Wrong("precision", "is fp16, which only a GPU computes in.", "Set bf16 or fp32."))
+        return [Finding("error", problem) for problem in found]
 
     @property
     def training_params(self) -> dict[str, Any]:
@@ -166,3 +168,18 @@ class Runner(Strategy):
             text = f"{type(self).__name__} gave up: a loss was not finite."
             raise Diverged(Wrong(f"epoch {self.diverged_at}", text, "Lower the learning rate."), testproblem.num_steps)
         return finals(output)
+
+
+def _of_own_loops(settings: RunSettings) -> Iterator[Wrong]:
+    """Settings that a loop of one's own does not read."""
+    limits = settings.budget.limits()
+    if limits.keys() != {"epochs"} or limits["epochs"] % 1:
+        said = ", ".join(f"{unit}: {limit:g}" for unit, limit in limits.items())
+        yield Wrong("budget", f"is {said}; a loop of its own counts whole epochs.", "Give whole epochs alone.")
+    why = "and a loop of its own decides that itself"
+    if settings.evaluate.every is not None:
+        yield Wrong("evaluate.every", f"is {settings.evaluate.every}, {why}.", "Remove it.")
+    if settings.checkpoint.best is not None:
+        yield Wrong("checkpoint.best", f"is {settings.checkpoint.best!r}, {why}.", "Remove it.")
+    if settings.precision not in ("auto", "fp32"):
+        yield Wrong("precision", f"is {settings.precision}, {why}.", "Remove it.")
