@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,57 @@ def test_the_penalty_is_in_the_training_loss_and_in_no_other() -> None:
     bare.train_init_op()
     assert float(loss) == pytest.approx(float(bare.get_batch_loss_and_accuracy()[0]) + 25.0)
     assert problem.measure("valid") == bare.measure("valid")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "more", "said"),
+    [
+        (
+            "standard",
+            {"evaluate": {"max_rows": 5}},
+            "evaluate.max_rows: is 5, and a test problem is evaluated on all rows",
+        ),
+        ("./mine.py", {"evaluate": {"every": 5}}, "evaluate.every: is 5, and a loop of its own decides that itself"),
+        ("./mine.py", {"precision": "bf16"}, "precision: is bf16, and a loop of its own"),
+        (
+            "./mine.py",
+            {"checkpoint": {"best": "valid/loss"}},
+            "checkpoint.best: is 'valid/loss', and a loop of its own",
+        ),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(strategy: str, more: dict[str, Any], said: str) -> None:
+    Path("mine.py").write_text(OWN_LOOP)
+    with pytest.raises(Refused, match=re.escape(said)):
+        regimen.run(quadratic(strategy, **more))
+
+
+def test_a_problem_of_ones_own_may_say_all_in_one_line() -> None:
+    """`name, num_epochs, num_parameters = ...`, as the documentation does."""
+    Path("tasks").mkdir()
+    Path("tasks/line.py").write_text(PROBLEM)
+    record = regimen.run(quadratic() | {"task": "line"})
+    assert record.settings["task"]["name"] == "line"
+    assert record.final["test/loss"] < record.curve("test/loss")[0].value
+    Path("tasks/line.py").write_text(PROBLEM.replace("3, 2, 8", "3, 5, 8"))
+    with pytest.raises(StrategyFailed, match=r"its net has 2 parameters, and num_parameters says 5"):
+        regimen.run(quadratic() | {"task": "line"})
+
+
+PROBLEM = '''
+import torch
+from regimen.benchmark import Examples, Problem, Splits
+
+def rows(number):
+    x = torch.linspace(-1, 1, number)[:, None]
+    return Examples(x, 2 * x + 1)
+
+class Line(Problem):
+    """A straight line through points."""
+    name, num_epochs, num_parameters, batch_size = "line", 3, 2, 8
+
+    def read(self): return Splits.made(rows(40), rows(10), valid_rows=8)
+    def make_net(self): return torch.nn.Linear(1, 1)
+    def losses(self, outputs, batch): return (outputs - batch.targets).square().mean(dim=1)
+    def hits(self, outputs, batch): return None
+'''
