@@ -7,9 +7,10 @@ DATA ?= $(wildcard ../shared/data)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TF := .venv-tf
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest $(if $(DATA),--data=$(DATA))
 
-.PHONY: install demo test test-all check format kill gpu-check benchmark wheel clean
+.PHONY: install demo test test-all test-tf check format kill gpu-check benchmark wheel clean
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -25,8 +26,19 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST) -m "not long"
 
-test-all: $(READY)
+test-all: $(READY) test-tf
 	$(PYTEST)
+
+# TensorFlow in an environment of its own.
+test-tf: $(TF)/ready
+	OMP_NUM_THREADS=1 $(TF)/bin/python -m pytest $(if $(DATA),--data=$(DATA)) tests/test_tf_runner.py tests/test_contract.py -k tf_
+
+$(TF)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TF)
+	$(TF)/bin/python -m pip install --quiet --upgrade pip
+	$(TF)/bin/python -m pip install --quiet --constraint constraints.txt $(TORCH)
+	$(TF)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tf,dev]"
+	touch $@
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -54,4 +66,4 @@ wheel: $(READY)
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TF) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -158,16 +158,17 @@ def _kinds(kind: type[RegimenError]) -> dict[str, type[RegimenError]]:
 
 
 @contextmanager
-def stopping_on_signals(handle: Run) -> Iterator[None]:
-    """SIGTERM and the first Ctrl-C ask the run to save and stop; a second Ctrl-C ends it at once."""
+def stopping_on_signals(*handles: Run) -> Iterator[None]:
+    """SIGTERM and the first Ctrl-C ask the runs to save and stop; a second Ctrl-C ends them at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if handle.stop_reason and number == signal.SIGINT:
+        if number == signal.SIGINT and all(handle.stop_reason for handle in handles):
             raise KeyboardInterrupt
-        handle.request_stop(f"received {signal.Signals(number).name}")
+        for handle in handles:
+            handle.request_stop(f"received {signal.Signals(number).name}")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

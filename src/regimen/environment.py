@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -24,9 +25,12 @@ PACKAGES = (
     "numpy",
     "safetensors",
     "tokenizers",
+    "tensorflow-cpu",
+    "keras",
 )
 
 
+@functools.cache
 def package_version(name: str) -> str | None:
     try:
         return version(name)

@@ -4,7 +4,6 @@ world.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from regimen.spec import Progress, RunSettings
 
 STOP_FILE = "stop"
 """A file of this name in a run's folder asks the run to save and stop."""
+_LOOK_EVERY_S = 0.02
+"""Between two looks for that file, unless something is recorded; a look costs a small step a tenth of its time."""
 
 
 class Journal(Protocol):
@@ -70,7 +71,7 @@ class Run:
         self._generators: dict[str, np.random.Generator] = {}
         self._callbacks: list[Callable[[int, Mapping[str, float]], None]] = []
         self._stop_reason: str | None = None
-        self._stop_file = str(folder / STOP_FILE)
+        self._stop_file, self._look_at = folder / STOP_FILE, 0.0
         self.recorded_keys: set[str] = set()
         """The metrics that were recorded, by this process."""
         self._earlier_s, self._began = 0.0, time.monotonic()
@@ -115,6 +116,7 @@ class Run:
         numbers = {key: float(value) for key, value in values.items()}
         self._journal.metrics(step, numbers)
         self.recorded_keys.update(numbers)
+        self._look_at = 0.0
         for callback in self._callbacks:
             callback(step, numbers)
 
@@ -150,8 +152,10 @@ class Run:
     @property
     def stop_reason(self) -> str | None:
         """Why the run was asked to stop from outside, if it was; the budget is no such reason."""
-        if self._stop_reason is None and os.path.exists(self._stop_file):  # noqa: PTH110 - asked once a step
-            self._stop_reason = "asked by `regimen stop`"
+        if self._stop_reason is None and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            if self._stop_file.exists():
+                self._stop_reason = "asked by `regimen stop`"
         return self._stop_reason
 
     def should_stop(self, step: int, *, epochs: float = 0.0, passes: int = 0, tokens: int = 0) -> bool:

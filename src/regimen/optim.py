@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
@@ -77,16 +79,17 @@ def _known_hyperparameters(settings: OptimizerSettings) -> OptimizerSettings:
     if settings.name == "adamw" and not settings.model_extra:
         return settings  # the common case, known without importing torch
     try:
-        known = set(constructor_parameters(optimizer_class(settings.name)))
+        cls = optimizer_class(settings.name)
     except SpecError as error:
         problem = error.problems[0]
         raise PydanticCustomError(
             "optimizer", "{problem}", {"problem": problem.message, "keys": ("name",), "fix": problem.fix}
         ) from error
+    known, takes_more = constructor_parameters(cls), takes_any(cls)
     for name, value in settings.hyperparameters.items():
         if _is_optimizer(value):
             _known_hyperparameters(OptimizerSettings(**value))
-        if name not in known:
+        if name not in known and not takes_more:
             text = f"is no hyperparameter of {settings.name}."
             raise PydanticCustomError(
                 "optimizer", "{problem}", {"problem": text, "keys": (name,), "fix": did_you_mean(name, known)}
@@ -154,29 +157,35 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 def _imported(name: str) -> type[torch.optim.Optimizer]:
     module, _, attribute = name.rpartition(":")
     try:
-        if module.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(module).stem, module)
-            assert spec is not None
-            assert spec.loader is not None
-            loaded = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(loaded)
-        else:
-            loaded = importlib.import_module(module)
+        path = Path(module)
+        loaded = _from_file(path, path.stat().st_mtime_ns) if path.suffix == ".py" else importlib.import_module(module)
         found: type[torch.optim.Optimizer] = getattr(loaded, attribute)
-    except (ImportError, AttributeError, OSError) as error:
-        raise SpecError(
-            Problem(
-                "",
-                f"the optimizer {name!r} cannot be imported: {error}.",
-                "Give package.module:Class or ./file.py:Class.",
-            )
-        ) from error
+    except Exception as error:  # a file of the user's may raise anything
+        text = f"the optimizer {name!r} cannot be imported: {type(error).__name__}: {error}."
+        raise SpecError(Problem("", text, "Give package.module:Class or ./file.py:Class.")) from error
     return found
 
 
+@functools.lru_cache(maxsize=32)
+def _from_file(path: Path, changed_ns: int) -> ModuleType:
+    """The module in a file, run once for each version of it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
 def constructor_parameters(cls: type) -> list[str]:
-    """The hyperparameters that an optimizer's constructor takes."""
-    return [name for name in inspect.signature(cls).parameters if name not in ("params", "args", "kwargs")]
+    """The hyperparameters that an optimizer's constructor names."""
+    taken = inspect.signature(cls).parameters.values()
+    return [p.name for p in taken if p.name != "params" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def takes_any(cls: type) -> bool:
+    """Whether a constructor takes hyperparameters that it does not name."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
 
 
 def make_optimizer(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regimen.errors import Problem, SpecError, did_you_mean
 from regimen.records.writer import replace_file
+from regimen.templates.runner import RUNNER
 
 STRATEGY = '''"""{Title}: say in one sentence what this strategy does differently."""
 
@@ -187,14 +188,22 @@ FILE = Path(__file__).with_name("{name}.py")
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_contract(check, tmp_path):
-    check(Subject(find(str(FILE), ["finetune"]), {{}}, tmp_path))
+    check(Subject(find(str(FILE), ["{family}"]), {{}}, tmp_path))
 '''
 
-KINDS = {"strategy": ("strategies", STRATEGY), "tuning": ("tunings", TUNING), "task": ("tasks", TASK)}
+KINDS = {
+    "strategy": ("strategies", STRATEGY),
+    "runner": ("strategies", RUNNER),
+    "tuning": ("tunings", TUNING),
+    "task": ("tasks", TASK),
+}
+_FAMILIES = {"strategy": "finetune", "runner": "benchmark"}
+"""The kinds that come with a test, and the family it is of."""
 
 
 def write(kind: str, name: str, folder: Path, *, all_hooks: bool = False) -> list[Path]:
-    """Writes `strategies/NAME.py` with `strategies/test_NAME.py` (or the like for a tuning or a task).
+    """Writes `strategies/NAME.py` with `strategies/test_NAME.py` for a strategy or a runner, `tunings/NAME.py`, or
+    `tasks/NAME.py`.
 
     Raises `SpecError` for an unknown kind, a name that is none, or a file that is there already.
     """
@@ -206,9 +215,9 @@ def write(kind: str, name: str, folder: Path, *, all_hooks: bool = False) -> lis
     below, text = KINDS[kind]
     path = folder / below / f"{name}.py"
     class_name = "".join(part.capitalize() for part in name.split("_"))
-    words = {"name": name, "Class": class_name, "Title": name.replace("_", " ")}
+    words = {"name": name, "Class": class_name, "Title": name.replace("_", " "), "family": _FAMILIES.get(kind, "")}
     wanted = {path: ALL_HOOKS if all_hooks and kind == "strategy" else text}
-    if kind == "strategy":
+    if kind in _FAMILIES:
         wanted[path.with_name(f"test_{name}.py")] = TEST
     for target in wanted:
         if target.exists():

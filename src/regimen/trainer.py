@@ -12,7 +12,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,6 @@ from regimen.best import BestSoFar
 from regimen.errors import Diverged, OutOfMemory, Problem, Refused, Stopped
 from regimen.handle import Run
 from regimen.loading import Batches, on_device
-from regimen.optim import Schedule
 from regimen.processes import Processes
 from regimen.seeding import seed_globals
 from regimen.spec import CheckpointSettings, EvaluateSettings, LogSettings, Progress
@@ -53,7 +52,8 @@ class RateSchedule(Protocol):
 class Plan:
     """How the loop steps, evaluates, records and saves: the part of the settings that every family has."""
 
-    schedule: RateSchedule = field(default_factory=lambda: Schedule(name="constant", warmup=0))
+    schedule: RateSchedule | None = None
+    """None: the optimizer's own rate throughout."""
     accumulate: int = 1
     """Micro-batches a step."""
     clip_norm: float | None = None
@@ -119,8 +119,10 @@ class Trainer:
         self.rates = [group.get("lr") for group in optimizer.param_groups]
         self.evaluates_again = _needs_closure(optimizer)
         self.at = Cursor()
-        self._saved_step, self._seconds = -1, 0.0
+        self._saved_step, self._seconds, self._num_batches = -1, 0.0, len(batches)
         self._scale: tuple[float, torch.Tensor] | None = None
+        self._begins = Progress()
+        """Where the step that is being made began."""
 
     def train(self) -> dict[str, float]:
         at, run, plan = self.at, self.run, self.plan
@@ -134,11 +136,11 @@ class Trainer:
         self.model.train()
         self._optimizer_mode("train")
         clock, tokens_then = time.perf_counter(), at.tokens
-        stream = self._micro_batches()
+        stream, cast = self._micro_batches(), self._autocast()
         while not self._should_stop():
             # Everything random in this step follows from its number.
             self._seed("step", at.step)
-            before = self._progress()
+            before = self._begins
 
             # Forward and backward over the step's micro-batches. Gradients are scaled by the first count, for the
             # range of half precision only; the division below makes them those of the mean over the whole step.
@@ -147,14 +149,14 @@ class Trainer:
             found: list[tuple[str, Any, Any]] = []  # metrics: name, sum, count
             count = tokens = passes = 0.0
             scale, epoch_ends = 1.0, False
-            with self._memory_named():
+            try:
                 while len(seen) < plan.accumulate and not epoch_ends:
                     batch, epoch_ends = next(stream)
                     seen.append(batch)
                     if batch is None:
                         continue
                     batch = on_device(batch, self.device)
-                    with self._autocast():
+                    with cast:
                         loss = self.loss(self.model, batch)
                     terms = float(loss.count)
                     if passes == 0:
@@ -163,6 +165,8 @@ class Trainer:
                     count, tokens, passes = count + terms, tokens + getattr(batch, "num_tokens", 0), passes + 1
                     losses.append(loss.sum.detach())
                     found += [(name, *pair) for name, pair in loss.metrics.items()]
+            except torch.OutOfMemoryError as error:
+                raise self._out_of_memory(error) from error
 
             # The gradient of the mean over all that this step saw, on every process.
             mean_of_one = self.processes.world == 1 and passes == 1
@@ -185,7 +189,7 @@ class Trainer:
             if plan.clip_norm is not None:
                 torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, norm)
             at.passes, at.tokens = at.passes + int(passes), at.tokens + int(tokens)
-            rate = self._set_rate(before)
+            rate = self._rate(before)
             if self.evaluates_again:
                 self.optimizer.step(self._closure(seen, count))  # type: ignore[arg-type]  # PyTorch's own return tensors
             else:
@@ -227,7 +231,7 @@ class Trainer:
     def _progress(self, steps_ahead: int = 0) -> Progress:
         at = self.at
         return Progress(
-            at.step + steps_ahead, at.epoch + at.batch / len(self.batches), at.passes, at.tokens, self._seconds
+            at.step + steps_ahead, at.epoch + at.batch / self._num_batches, at.passes, at.tokens, self._seconds
         )
 
     def _fraction(self) -> float:
@@ -242,7 +246,8 @@ class Trainer:
     def _should_stop(self) -> bool:
         """Alike on all processes, and where any of them was asked to stop."""
         self._tick()
-        steps, epochs, passes, tokens, _ = self._progress()
+        self._begins = self._progress()
+        steps, epochs, passes, tokens, _ = self._begins
         self.run.should_stop(steps, epochs=epochs, passes=passes, tokens=tokens)
         asked = self.run.stop_reason is not None
         if self.processes.world > 1:
@@ -259,7 +264,7 @@ class Trainer:
 
     def _micro_batches(self) -> Iterator[tuple[Any, bool]]:
         """The batches from the cursor on, each with whether it ends its epoch; moves the cursor."""
-        at, num_batches = self.at, len(self.batches)
+        at, num_batches = self.at, self._num_batches
         while True:
             for batch in self.batches.epoch(at.epoch, at.batch):
                 last = at.batch + 1 == num_batches
@@ -311,14 +316,17 @@ class Trainer:
 
         return numbers[:2], [(name, value(part), value(parts)) for name, part, parts in found]
 
-    def _set_rate(self, before: Progress) -> float:
-        budget = self.run.budget
-        after = budget.fraction(self._progress(steps_ahead=1))
-        factor = self.plan.schedule.factor(self.at.step, budget.fraction(before), after, before.epochs)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            if rate is not None:
-                group["lr"] = rate * factor
-        return float(self.optimizer.param_groups[0].get("lr", math.nan))
+    def _rate(self, before: Progress) -> float:
+        """Sets and returns the learning rate of this step."""
+        first = self.optimizer.param_groups[0]
+        if self.plan.schedule is not None:
+            budget = self.run.budget
+            after = budget.fraction(self._progress(steps_ahead=1))
+            factor = self.plan.schedule.factor(self.at.step, budget.fraction(before), after, before.epochs)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                if rate is not None:
+                    group["lr"] = rate * factor
+        return float(first.get("lr", math.nan))
 
     def _closure(self, batches: list[Any], count: float) -> Callable[[], torch.Tensor]:
         """The step's mean loss with its gradients, again, at the weights that the optimizer is trying: L-BFGS and line
@@ -359,18 +367,10 @@ class Trainer:
         fix = f"The step was not made. {look} the learning rate, or clip the gradient."
         return Problem(f"step {self.at.step + 1}", f"{what}{where}.", fix)
 
-    @contextmanager
-    def _memory_named(self) -> Iterator[None]:
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            fix = (
-                "Lower batch_size and raise accumulate by the same factor, shorten rows, or set gradient_checkpointing."
-            )
-            first = str(error).partition("\n")[0].rstrip(".")
-            raise OutOfMemory(
-                Problem(f"step {self.at.step + 1}", f"the device is out of memory: {first}.", fix)
-            ) from error
+    def _out_of_memory(self, error: torch.OutOfMemoryError) -> OutOfMemory:
+        fix = "Lower batch_size and raise accumulate by the same factor, shorten rows, or set gradient_checkpointing."
+        first = str(error).partition("\n")[0].rstrip(".")
+        return OutOfMemory(Problem(f"step {self.at.step + 1}", f"the device is out of memory: {first}.", fix))
 
     # ------------------------------------------------------------------ what happened
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from regimen.benchmark.testproblem import TestProblem
-from regimen.optim import Schedule
 from regimen.trainer import Plan, RateSchedule, Trainer
 
 LISTS = {"train_eval": "train", "valid": "valid", "test": "test"}
@@ -77,7 +76,7 @@ def train_by_epochs(
         optimizer,
         run,
         Plan(
-            schedule=schedule or Schedule(name="constant", warmup=0),
+            schedule=schedule,
             precision="fp32" if settings.precision == "auto" else settings.precision,
             evaluate=settings.evaluate,
             checkpoint=settings.checkpoint,

@@ -51,4 +51,4 @@ def probed(testproblem: TestProblem) -> Probed:
 def _states(device: torch.device) -> list[object]:
     """Of every global generator."""
     on_gpu = torch.cuda.get_rng_state(device).tolist() if device.type == "cuda" else []
-    return [torch.random.get_rng_state().tolist(), on_gpu, random.getstate(), repr(np.random.get_state()[2:])]
+    return [torch.random.get_rng_state().tolist(), on_gpu, random.getstate(), repr(np.random.get_state(legacy=False))]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from regimen.benchmark.files.export import export_beside
 from regimen.benchmark.output import check_output, finals, unrecorded
 from regimen.errors import Diverged
 from regimen.errors import Problem as Wrong
@@ -132,26 +133,39 @@ class Runner(Strategy):
         fields = type(self.settings).model_fields  # type: ignore[attr-defined]  # set by the registry
         return {name: getattr(self, name) for name in fields if name not in ("name", "optimizer", "optimizer_name")}
 
-    def train(self, task: Task, run: Run) -> dict[str, float]:
+    def live_problem(self, task: Task, run: Run) -> TestProblem:
+        """What `training` gets, not set up yet."""
         from regimen.benchmark.problem import Problem
         from regimen.benchmark.testproblem import TestProblem
         from regimen.processes import Processes
 
         assert isinstance(task, Problem)
-        testproblem = TestProblem(task, run, Processes.join(run.settings.device).device)
+        return TestProblem(task, run, Processes.join(run.settings.device).device)
+
+    def hyperparams_for(self, testproblem: TestProblem) -> dict[str, Any]:
+        """The hyperparameters as `training` gets them; those that are optimizers themselves are made."""
+        return self.optimizer.hyperparameters_over(testproblem.net.parameters())
+
+    def logging_params(self, run: Run) -> dict[str, Any]:
+        """DeepOBS' arguments for its logs, for a loop that names them."""
+        every = run.settings.log.every
+        return {"print_train_iter": False, "train_log_interval": every, "tb_log": False, "tb_log_dir": None}
+
+    def train(self, task: Task, run: Run) -> dict[str, float]:
+        testproblem = self.live_problem(task, run)
         testproblem.set_up()
         num_epochs = int(run.budget.epochs or 0)
         accepted = inspect.signature(self.training).parameters
-        logging = {
-            "print_train_iter": False,
-            "train_log_interval": run.settings.log.every,
-            "tb_log": False,
-            "tb_log_dir": None,
-        }
-        given = {name: value for name, value in logging.items() if name in accepted}
-        hyperparams = self.optimizer.hyperparameters_over(testproblem.net.parameters())
-        output = self.training(testproblem, hyperparams, num_epochs, **given, **self.training_params)
-        return self._settled(output, testproblem, num_epochs)
+        given = {name: value for name, value in self.logging_params(run).items() if name in accepted}
+        hyperparams = self.hyperparams_for(testproblem)
+        try:
+            output = self.training(testproblem, hyperparams, num_epochs, **given, **self.training_params)
+            final = self._settled(output, testproblem, num_epochs)
+        except Diverged:
+            export_beside(run.folder, "diverged")
+            raise
+        export_beside(run.folder, "completed")
+        return final
 
     def _settled(self, output: Any, testproblem: TestProblem, num_epochs: int) -> dict[str, float]:
         """Checks and records what a loop returned; the built-in ones have recorded it themselves."""

@@ -71,7 +71,7 @@ def _short(value: Any) -> str:
 
 
 def new(
-    kind: Annotated[str, typer.Argument(metavar="strategy|tuning|task", help="What to write.")],
+    kind: Annotated[str, typer.Argument(metavar="strategy|runner|tuning|task", help="What to write.")],
     name: Annotated[str, typer.Argument(help="Its name, in lower case.")],
     folder: Annotated[Path, typer.Option("--in", help="The folder that holds `strategies/`.")] = Path(),
     all_hooks: Annotated[

@@ -49,7 +49,8 @@ def table(
 ) -> Markup:
     """A table that scrolls on its own where the page is narrow; the columns in `numbers` are set to the right.
 
-    `look`: `stack` gives the first column a line of its own on a phone, `narrow` keeps two columns near one another.
+    `look`: `stack` gives the first column a line of its own on a phone, `narrow` keeps two columns near one another,
+    `runs` keeps columns of words from becoming too narrow.
     """
 
     def cells(name: str, row: Sequence[object]) -> Markup:

@@ -9,7 +9,7 @@ from regimen.report.glossary import SPLITS, meaning
 from regimen.report.markup import Markup, join, section, tag
 from regimen.report.style import STYLE
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """The browser enforces that nothing is fetched and nothing is executed, whatever a run's texts hold."""
 
 
@@ -38,7 +38,7 @@ def report_page(record: Record) -> Markup:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"/>'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", f"{record.name} · {record.status}"),
         tag("style", Markup(STYLE)),

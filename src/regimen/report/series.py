@@ -17,7 +17,7 @@ _FEWEST_TO_SMOOTH = 16
 class Span(NamedTuple):
     """What was recorded around a step: between `low` and `high`."""
 
-    step: int
+    step: float
     low: float
     high: float
 

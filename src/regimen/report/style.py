@@ -2,10 +2,12 @@
 
 STYLE = """
 :root{color-scheme:light dark;--page:#fff;--card:#f6f7f9;--ink:#1b1f24;--soft:#5b6570;--grid:#e3e6ea;--edge:#d5dae0;
---c0:#0b62a8;--c1:#c2500a;--c2:#0a7f5f;--c3:#93407f;--good:#0a7048;--bad:#b3261e;--warn:#8a5a00;
+--c0:#0b62a8;--c1:#c2500a;--c2:#0a7f5f;--c3:#93407f;--c4:#7a6a00;--c5:#3f51b5;
+--c6:#00758a;--c7:#a33a4a;--good:#0a7048;--bad:#b3261e;--warn:#8a5a00;
 --good-bg:#e4f4ec;--bad-bg:#fbe9e7;--warn-bg:#fdf2da}
 @media (prefers-color-scheme:dark){:root{--page:#14171b;--card:#1d2127;--ink:#e6e9ed;--soft:#9aa5b1;--grid:#2c323a;
---edge:#363d46;--c0:#6cb6ff;--c1:#ffa657;--c2:#4fd1a5;--c3:#e19ad0;--good:#5fd39a;--bad:#ff8f85;--warn:#f0c05a;
+--edge:#363d46;--c0:#6cb6ff;--c1:#ffa657;--c2:#4fd1a5;--c3:#e19ad0;--c4:#d3c34a;
+--c5:#a3aef5;--c6:#5ad1e6;--c7:#f5939f;--good:#5fd39a;--bad:#ff8f85;--warn:#f0c05a;
 --good-bg:#12301f;--bad-bg:#3a1a18;--warn-bg:#35290c}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);
@@ -41,12 +43,17 @@ figcaption{display:flex;flex-wrap:wrap;gap:2px 10px;align-items:baseline;font-si
 .key i{display:inline-block;width:16px;height:3px;border-radius:2px;margin-right:5px;vertical-align:middle}
 .key i.wide{height:10px;opacity:.22}
 i.c0{background:var(--c0)}i.c1{background:var(--c1)}i.c2{background:var(--c2)}i.c3{background:var(--c3)}
+i.c4{background:var(--c4)}i.c5{background:var(--c5)}i.c6{background:var(--c6)}i.c7{background:var(--c7)}
 svg.chart{display:block;width:100%;height:auto;font-size:12px}svg text{fill:var(--soft)}
 svg .grid{stroke:var(--grid)}svg .axis{stroke:var(--soft)}svg .resume{stroke:var(--soft);stroke-dasharray:3 4}
 svg .line{fill:none;stroke-width:1.9;stroke-linejoin:round}
 svg path.c0{stroke:var(--c0)}svg path.c1{stroke:var(--c1)}svg path.c2{stroke:var(--c2)}svg path.c3{stroke:var(--c3)}
+svg path.c4{stroke:var(--c4)}svg path.c5{stroke:var(--c5)}svg path.c6{stroke:var(--c6)}svg path.c7{stroke:var(--c7)}
+svg .ghost{fill:none;stroke-width:.7;opacity:.45}
 svg .c0:not(path){fill:var(--c0)}svg .c1:not(path){fill:var(--c1)}
 svg .c2:not(path){fill:var(--c2)}svg .c3:not(path){fill:var(--c3)}
+svg .c4:not(path){fill:var(--c4)}svg .c5:not(path){fill:var(--c5)}
+svg .c6:not(path){fill:var(--c6)}svg .c7:not(path){fill:var(--c7)}
 svg polygon.band{opacity:.2}svg .cross{stroke:var(--bad);stroke-width:2}
 .strips rect{fill:transparent}.strips rect:hover{fill:var(--soft);opacity:.16}
 dl{margin:6px 0;display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));gap:0 28px}
@@ -61,7 +68,7 @@ details{margin:10px 0}summary{cursor:pointer;color:var(--c0);font-size:.92rem}
 .who{color:var(--soft);font-size:.8rem;display:flex;justify-content:space-between;margin-bottom:3px}
 ul{padding-left:20px;margin:6px 0}li{margin:3px 0;overflow-wrap:anywhere}a{color:var(--c0)}
 footer{margin-top:48px;padding-top:12px;border-top:1px solid var(--edge);color:var(--soft);font-size:.82rem}
-table.narrow{max-width:680px}
+table.narrow{max-width:680px}table.runs td{min-width:104px}table.runs td.n{min-width:0}
 @media (max-width:560px){table.stack tr{display:grid;grid-template-columns:1fr 1fr 1.4fr}
 table.stack td:first-child{grid-column:1/-1;border:0;padding-bottom:0}table.stack th:first-child{display:none}
 table.stack td.n,table.stack th.n{padding-left:0;text-align:left;white-space:normal}

@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from regimen.benchmark.epochs import EpochSchedule, train_by_epochs
 from regimen.benchmark.runner import Runner
+from regimen.benchmark.schedule import ScheduledByEpoch
 from regimen.benchmark.testproblem import TestProblem
-from regimen.errors import Problem
-from regimen.spec import RunSettings
-from regimen.strategy import Finding
-from regimen.task import Task
 
 
-class LearningRateScheduleRunner(Runner):
+class LearningRateScheduleRunner(ScheduledByEpoch, Runner):
     """Multiplies the base learning rate by a factor from each of some epochs on."""
 
     name = "lr_schedule"
     resume = "exact"
-
-    lr_sched_epochs: Annotated[
-        list[int], Field(description="epochs (from 0) from which on the factors hold, in rising order")
-    ] = []
-    lr_sched_factors: Annotated[
-        list[float], Field(description="one for each of these epochs, relative to the base rate and not to each other")
-    ] = []
-
-    def preflight(self, task: Task, settings: RunSettings) -> list[Finding]:
-        found = super().preflight(task, settings)
-        epochs, factors = self.lr_sched_epochs, self.lr_sched_factors
-        if len(epochs) != len(factors):
-            text = f"has {len(factors)} factors, and lr_sched_epochs has {len(epochs)} epochs."
-            found.append(Finding("error", Problem("strategy.lr_sched_factors", text, "Give one for each.")))
-        if sorted(set(epochs)) != epochs or any(epoch < 0 for epoch in epochs):
-            text, fix = f"is {epochs}; expected rising epochs from 0 on.", "Sort them."
-            found.append(Finding("error", Problem("strategy.lr_sched_epochs", text, fix)))
-        if any(factor < 0 for factor in factors):
-            text = f"is {factors}; a factor below 0 would climb the loss."
-            found.append(Finding("error", Problem("strategy.lr_sched_factors", text, "Give factors from 0 on.")))
-        return found
 
     def training(
         self,

@@ -1,0 +1,1 @@
+"""Studies: many runs under a protocol. `regimen tune` is the study of one strategy."""
