@@ -41,6 +41,14 @@ KINDS = {
         ("training",),
         "benchmark",
     ),
+    "nas": Kind(
+        "strategy",
+        "regimen.strategies.nas",
+        "regimen.nas.sampler:Sampler",
+        ("BaseSampler",),
+        ("generate_training_architecture", "plan"),
+        "nas",
+    ),
     "task": Kind(
         "task",
         "regimen.tasks",
@@ -48,6 +56,9 @@ KINDS = {
         ("LanguageTask", "Problem", "ImageProblem", "TokenProblem"),
         ("load_model", "make_net"),
     ),
+    "space": Kind("space", "regimen.spaces", "regimen.nas.searchspace:SearchSpace", (), ("make_supernet",)),
+    "searcher": Kind("searcher", "regimen.searchers", "regimen.nas.searcher:Searcher", (), ("ask", "tell")),
+    "criterion": Kind("criterion", "regimen.criteria", "regimen.nas.criterion:Criterion", (), ("losses",)),
     "tuning": Kind("tuning", "regimen.tunings", "regimen.finetune.tuning:Tuning", (), ("apply",)),
 }
 STRATEGIES = tuple(key for key, kind in KINDS.items() if kind.name == "strategy")

@@ -1,0 +1,1 @@
+"""Criteria of classification; each file is one, found by its name only."""

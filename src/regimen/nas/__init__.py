@@ -1,0 +1,1 @@
+"""Architecture search: what a sampler, a space or a searcher is written with."""

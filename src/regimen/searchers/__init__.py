@@ -1,0 +1,1 @@
+"""Searchers; each file is one, found by its name only."""

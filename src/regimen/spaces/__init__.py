@@ -1,0 +1,1 @@
+"""Search spaces; each file is one, found by its name only."""
