@@ -30,7 +30,7 @@ from regimen.registry import plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-WORKED = ("docs/quickstart.md", "docs/add-a-strategy.md")
+WORKED = ("docs/quickstart.md", "docs/add-a-strategy.md", "docs/optimizer-benchmarks.md")
 """Pages whose blocks are run from top to bottom."""
 
 
@@ -257,3 +257,11 @@ def errors(cls: type[RegimenError]) -> Iterator[type[RegimenError]]:
     for child in cls.__subclasses__():
         yield child
         yield from errors(child)
+
+
+def test_every_defect_that_is_not_kept_has_a_test_that_is_there() -> None:
+    page = (ROOT / "docs/decisions/0008-deepobs-names-kept-defects-not.md").read_text()
+    named = re.findall(r"`(test_\w+)`", page)
+    written = set(re.findall(r"^def (test_\w+)", "".join(p.read_text() for p in ROOT.glob("tests/*.py")), re.MULTILINE))
+    assert len(named) >= 24
+    assert set(named) <= written
