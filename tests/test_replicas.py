@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
@@ -19,9 +19,9 @@ from regimen.errors import Diverged, Stopped
 from regimen.execute import prepare
 from regimen.records.reader import Record
 from regimen.study.replicas import Outcome, run_together
-
-ALWAYS = 0.0
-"""Train at once however long it takes: time is no matter of these tests."""
+from regimen.study.report import StudyReport
+from regimen.study.tuning import tune
+from regimen.study.warmprocess import WarmProcess
 
 
 def spec(
@@ -39,8 +39,9 @@ def spec(
     }
 
 
-def together(specs: Sequence[dict[str, Any]], margin: float = ALWAYS) -> list[Outcome]:
-    found = run_together([prepare(each) for each in specs], margin=margin)
+def together(specs: Sequence[dict[str, Any]]) -> list[Outcome]:
+    """Trained at once however long it takes: time is no matter of these tests."""
+    found = run_together([prepare(each) for each in specs], measured=False)
     return [found[place] for place in range(len(specs))]
 
 
@@ -63,7 +64,7 @@ def assert_alike(record: Record, expected: Record, rel: float = 1e-4) -> None:
     found, wanted = numbers(record), numbers(expected)
     assert list(found) == list(wanted)
     assert found == pytest.approx(wanted, rel=rel, abs=1e-6)
-    state = {key: expected.state.get(key) for key in ("step", "exit_code", "message")}
+    state = {key: expected.state.get(key) for key in ("step", "epochs", "exit_code", "message")}
     assert {key: record.state.get(key) for key in state} == state
     assert (record.final or {}) == pytest.approx(expected.final or {}, rel=rel)
     assert record.content == expected.content
@@ -117,33 +118,36 @@ def test_a_schedule_is_followed_by_each() -> None:
         assert_alike(outcome.record, alone(one))
 
 
+STOPPING = '''
+from pathlib import Path
+from regimen.tasks.analytic import QuadraticDeep
+
+class Stopping(QuadraticDeep):
+    """Asks one run to stop, once, as soon as its checkpoint of step 7 is there, as `regimen stop` would."""
+    name, num_epochs, num_parameters = "stopping", 4, 100
+
+    def hits(self, outputs, batch):
+        for checkpoint in Path("together").rglob("*2e-02*/*/checkpoints/step-7"):
+            if not Path("asked").exists():
+                (checkpoint.parent.parent / "stop").touch()
+                Path("asked").touch()
+'''
+
+
 def test_one_that_is_asked_to_stop_saves_and_goes_on_later_by_itself() -> None:
-    specs = [spec(lr=lr, epochs=4) for lr in (0.01, 0.02)]
-    prepared = [prepare(one) for one in specs]
-    network = type(prepared[0].task)
-    evaluations = iter(range(100))
-    stopping = prepared[0].task.losses
-
-    def losses(outputs: Any, batch: Any) -> Any:
-        """At the third evaluation, as if `regimen stop` had come."""
-        if not outputs.requires_grad and next(evaluations) == 8:
-            (folder,) = Path("together").rglob("*0.01*/seed*")
-            (folder / "stop").touch()
-        return network.losses(prepared[0].task, outputs, batch)
-
-    assert stopping is not None
-    prepared[0].task.losses = losses
-    found = run_together(prepared, margin=ALWAYS)
-    assert isinstance(found[0].error, Stopped)
-    assert [found[place].record.status for place in (0, 1)] == ["stopped", "completed"]
-    del prepared[0].task.losses
-    record = regimen.resume(found[0].record.folder)
-    assert record.resumes == [found[0].record.state["step"]]
-    expected = alone(specs[0])
-    assert numbers(record) == pytest.approx(numbers(expected), rel=1e-4)
+    Path("stopping.py").write_text(STOPPING)
+    specs = [spec("./stopping.py", lr=lr, epochs=4, checkpoint={"every": 7}) for lr in (0.02, 0.03)]
+    outcomes = together(specs)
+    assert isinstance(outcomes[0].error, Stopped)
+    stopped, went_on = (outcome.record for outcome in outcomes)
+    assert (stopped.status, went_on.status) == ("stopped", "completed")
+    record = regimen.resume(stopped.folder)
+    assert record.resumes == [stopped.state["step"]]
+    for found, one in zip((record, went_on), specs, strict=True):
+        assert numbers(found) == pytest.approx(numbers(alone(one)), rel=1e-4)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(
     rates=st.lists(st.floats(1e-4, 0.5), min_size=2, max_size=5, unique=True),
     seeds=st.lists(st.integers(0, 2**31), min_size=1, max_size=2, unique=True),
@@ -151,7 +155,7 @@ def test_one_that_is_asked_to_stop_saves_and_goes_on_later_by_itself() -> None:
 def test_any_rates_and_seeds_agree(rates: list[float], seeds: list[int]) -> None:
     runs = [prepare(spec("digits_logreg", lr=lr, seed=seed)) for lr in rates for seed in seeds]
     problem: Any = runs[0].task
-    found = calibrate(problem, [Candidate(run.spec, run.strategy) for run in runs], margin=ALWAYS)  # type: ignore[arg-type]
+    found = calibrate(problem, [Candidate(run.spec, run.strategy) for run in runs], margin=0.0)  # type: ignore[arg-type]
     assert found.together == tuple(range(len(runs)))
     assert found.difference < 1e-6
     assert min(found.together_s, found.alone_s) > 0
@@ -233,10 +237,17 @@ def test_a_loss_that_looks_at_its_value_is_trained_by_itself() -> None:
 
 
 def test_what_is_not_faster_is_trained_by_itself_and_says_how_slow() -> None:
-    outcomes = together([spec(seed=seed) for seed in (1, 2)], margin=math.inf)
-    for outcome in outcomes:
-        assert outcome.record.status == "completed"
-        assert "times as fast, and inf is asked for (3 steps of 2 runs took" in outcome.record.notes[0]
+    runs = [prepare(spec(seed=seed)) for seed in (1, 2)]
+    problem: Any = runs[0].task
+    found = calibrate(problem, [Candidate(run.spec, run.strategy) for run in runs], margin=math.inf)  # type: ignore[arg-type]
+    assert found.together == ()
+    assert "times as fast, and inf is asked for (3 steps of 2 runs took" in found.note(0)
+
+
+def test_a_short_run_is_not_worth_a_calibration() -> None:
+    found = run_together([prepare(spec(seed=seed)) for seed in (1, 2)])
+    for outcome in found.values():
+        assert outcome.record.notes == ["trained by itself: 14 steps are over before a calibration pays."]
 
 
 @pytest.mark.parametrize(
@@ -273,3 +284,73 @@ def test_a_loop_of_ones_own_is_trained_by_itself() -> None:
     for outcome in together(specs):
         assert outcome.record.status == "completed"
         assert outcome.record.notes == ["trained by itself: mine has a loop of its own."]
+
+
+# ------------------------------------------------------------------ in a study
+
+VMAPPED = '''
+import os
+import signal
+from pathlib import Path
+import torch
+from regimen.tasks.analytic import QuadraticDeep
+
+class Vmapped(QuadraticDeep):
+    """Sends a signal to its process where several runs are trained at once and recorded."""
+    name, num_epochs, num_parameters = "vmapped", 30, 100
+
+    def losses(self, outputs, batch):
+        if torch._C._functorch.is_functorch_wrapped_tensor(outputs) and list(Path().rglob("events.jsonl")):
+            os.kill(os.getpid(), signal.SIGNAL)
+        return outputs
+'''
+
+
+def study(output: str, task: Any, replicas: Any, points: int, epochs: int) -> StudyReport:
+    space = {"strategy.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True, "points": points}}
+    settings = {"space": space, "rerun_seeds": [], "processes": 1, "replicas": replicas}
+    strategy = {"name": "standard", "optimizer": "sgd"}
+    return tune(
+        {"task": task, "strategy": strategy, "budget": {"epochs": epochs}, "tune": settings, "output": output},
+        warm=WARM,
+    )
+
+
+WARM = WarmProcess()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    WARM.close()
+
+
+@pytest.mark.parametrize(("task", "points", "epochs"), [("quadratic_deep", 12, 29), ("digits_mlp", 6, 6)])
+def test_a_study_finds_the_same_with_and_without(task: str, points: int, epochs: int) -> None:
+    off, auto = (study(replicas, task, replicas, points, epochs).tasks[0] for replicas in ("off", "auto"))
+    assert [each.number for each in auto.standings] == [each.number for each in off.standings]
+    for one, other in zip(auto.standings, off.standings, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-4)
+    records = [regimen.load(path.parent) for path in Path("auto").rglob("spec.yaml")]
+    assert len(records) == points
+    assert all(f"3 steps of {points} runs took" in record.notes[0] for record in records)
+
+
+def test_runs_whose_process_dies_together_are_done_one_by_one() -> None:
+    Path("vmapped.py").write_text(VMAPPED.replace("SIGNAL", "SIGKILL"))
+    report = study("killed", "./vmapped.py", "auto", 12, 30)
+    assert report.tasks[0].statuses == {"completed": 12}
+    records = [regimen.load(path.parent) for path in Path("killed").rglob("spec.yaml")]
+    assert [record.status for record in records] == ["completed"] * 12
+    assert all(record.resumes == [0] for record in records)
+
+
+def test_asked_to_stop_they_all_save_and_those_that_wait_do_not_begin() -> None:
+    Path("vmapped.py").write_text(VMAPPED.replace("SIGNAL", "SIGTERM"))
+    runs = [prepare(spec("./vmapped.py", lr=lr, epochs=3)) for lr in (0.01, 0.02, 0.03, 0.04)]
+    found = run_together(runs, most=2, measured=False)
+    assert len(found) == 2
+    for outcome in found.values():
+        assert isinstance(outcome.error, Stopped)
+        assert outcome.record.status == "stopped"
+        assert [path.name for path in outcome.record.checkpoints] == [f"step-{outcome.record.state['step']}"]

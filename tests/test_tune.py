@@ -26,9 +26,10 @@ from regimen.study.description import read_tune
 from regimen.study.estimate import estimated
 from regimen.study.methods import METHODS, Bayesian, Grid, Halton, Halving, Random, Sobol, method_settings
 from regimen.study.outcome import judged
+from regimen.study.ranking import standings
 from regimen.study.replay import replay
 from regimen.study.space import Range, dimension_of
-from regimen.study.trial import Reached, Trial
+from regimen.study.trial import Place, Reached, Trial
 from regimen.study.triallog import read_log
 from regimen.study.tuners import make_tuner, rungs, settings_of
 from regimen.study.tuning import tune
@@ -159,6 +160,30 @@ def test_warnings_name_edges_and_few_seeds(study: Path, capsys: pytest.CaptureFi
     assert dimension.edge(1.1e-3, drawn=True) == "low"
     assert dimension_of([1, 2, 3]).edge(3, drawn=False) == "high"
     assert dimension_of([True, False, True]).edge(True, drawn=False) is None
+
+
+def tried(number: int, seed: int, value: float | None, rung: int = 0) -> Trial:
+    place = Place("quadratic_deep", "tuning", number, rung, seed)
+    return Trial(place, {LR: number}, "diverged" if value is None else "completed", value, (), 1.0, 0.1)
+
+
+def test_settings_are_ranked_by_what_all_seeds_say() -> None:
+    found = [
+        tried(0, 1, 9.0),
+        tried(0, 2, 5.0),
+        tried(1, 1, 1.0),
+        tried(1, 2, None),
+        tried(2, 1, 6.0),
+        tried(2, 2, 6.0),
+    ]
+    assert [each.number for each in standings(found, over="mean", mode="min")] == [2, 0, 1]
+    assert [each.number for each in standings(found, over="mean", mode="max")] == [0, 2, 1]
+    found += [tried(0, 3, 0.0), tried(2, 3, 6.0), tried(1, 3, 1.0)]
+    assert [each.number for each in standings(found, over="mean", mode="min")] == [0, 2, 1]
+    assert [each.value for each in standings(found, over="median", mode="min")] == [5.0, 6.0, None]
+    # One that went further comes first, unless it diverged there: then its shorter rival is what there is.
+    assert [each.number for each in standings([*found, tried(2, 1, 7.0, 1)], over="mean", mode="min")] == [2, 0, 1]
+    assert [each.number for each in standings([*found, tried(0, 1, None, 1)], over="mean", mode="min")] == [2, 0, 1]
 
 
 # ------------------------------------------------------------------------------------------------ going on
@@ -412,8 +437,25 @@ def test_commands_run_elsewhere_are_found(forge: WarmProcess) -> None:
     (rerun,) = Path("jobs.txt").read_text().splitlines()
     assert "--set seed=1" in rerun
     assert all(trial.found for trial in trials())
-    assert [trial.setting["strategy.optimizer_name"] for trial in trials()] == ["a b", "c", "a b", "c"]
+    assert [trial.setting["strategy.optimizer_name"] for trial in sorted(trials(), key=lambda t: t.place)] == [
+        "a b",
+        "c",
+        "a b",
+        "c",
+    ]
     assert len({trial.folder for trial in trials()}) == 4
+
+
+def test_a_run_that_is_going_on_elsewhere_is_waited_for(forge: WarmProcess, warm: Warm) -> None:
+    write(body=description(space={LR: [1e-2]}, seeds=[42], rerun_seeds=[]) | {"budget": {"epochs": 150}})
+    write_commands("tune.yaml", Path("jobs.txt"), warm=forge)
+    child = warm.start(*shlex.split(Path("jobs.txt").read_text())[1:])
+    while not list(Path("studies").rglob("status.json")) and child.running:
+        time.sleep(0.01)
+    tune("tune.yaml", warm=forge)
+    assert child.wait().code == 0
+    assert len(list(Path("studies").rglob("spec.yaml"))) == 1
+    assert trials()[0].found
 
 
 def test_a_dry_run_lists_and_estimates_and_leaves_nothing(forge: WarmProcess) -> None:
@@ -536,8 +578,8 @@ def test_protocols_are_compared_without_training() -> None:
     rates = [10 ** (-5 + 7 * index / 26) for index in range(27)]
     curves = {rate: {seed: list(curve(rate, seed)) for seed in (0, 1)} for rate in rates}
     grid = replay(curves, Grid(), epochs=27, seeds=(0, 1))
-    halving = replay(curves, Halving(), epochs=27, seeds=(0, 1))
-    again = replay(curves, Halving(go_on=False), epochs=27, seeds=(0, 1))
+    halving = replay(curves, Halving(eta=3), epochs=27, seeds=(0, 1))
+    again = replay(curves, Halving(eta=3, go_on=False), epochs=27, seeds=(0, 1))
     diverging = sum(rate > 1 for rate in rates)
     assert grid.best == halving.best == again.best == min(rates, key=lambda rate: abs(math.log10(rate) + 2))
     assert grid.tuning_epochs == 2 * (27 * (27 - diverging) + 3 * diverging)

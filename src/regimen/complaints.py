@@ -26,7 +26,7 @@ _EXPECTED = {
     "list": "a list such as [a, b]",
     "tuple": "a list such as [a, b]",
     "set": "a list such as [a, b]",
-    "dict": "settings below it, such as {key: value}",
+    "dict": "settings below it, such as {{key: value}}",
     "finite": "a finite number",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",

@@ -189,11 +189,12 @@ def takes_any(cls: type) -> bool:
 
 
 def make_optimizer(
-    settings: OptimizerSettings, parameters: Iterable[Any], *, on_gpu: bool = False
+    settings: OptimizerSettings, parameters: Iterable[Any], *, on_gpu: bool = False, partial: bool = False
 ) -> torch.optim.Optimizer:
     """The optimizer over parameters or parameter groups.
 
-    AdamW, Adam and SGD use PyTorch's fused kernels, which compute the same update in one pass over the memory.
+    AdamW, Adam and SGD use PyTorch's fused kernels, which compute the same update in one pass over the memory; not so
+    SGD where steps are `partial`, some parameters without a gradient: its fused kernel cannot begin their momentum.
     """
     name = settings.name if on_gpu else PAGED.get(settings.name.lower(), settings.name)
     cls = optimizer_class(name)
@@ -202,7 +203,8 @@ def make_optimizer(
     around = any(hasattr(value, "param_groups") for value in hyperparameters.values())
     if around and "params" not in inspect.signature(cls).parameters:
         return cls(**hyperparameters)  # it takes its parameters from the optimizer that it is around
-    if cls.__name__ in ("AdamW", "Adam", "SGD") and not {"fused", "foreach"} & hyperparameters.keys():
+    fused = ("AdamW", "Adam") if partial else ("AdamW", "Adam", "SGD")
+    if cls.__name__ in fused and not {"fused", "foreach"} & hyperparameters.keys():
         hyperparameters["fused"] = True
     return cls(parameters, **hyperparameters)
 

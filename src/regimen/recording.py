@@ -119,8 +119,7 @@ class Recording:
         with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
             traceback.print_exception(ours, file=log)
         with suppress(OSError):  # on a full disk it is `lost` to readers, and resumable all the same
-            step = self.handle.spent.steps
-            self._writer.status(status_of(ours), exit_code=ours.exit_code, message=str(ours), step=step)
+            self._writer.status(status_of(ours), exit_code=ours.exit_code, message=str(ours), **self._spent)
         return ours
 
     def finish(self, final: Mapping[str, float]) -> None:
@@ -130,10 +129,15 @@ class Recording:
             stopped = Stopped(
                 Problem("", f"stopped at step {handle.spent.steps}: {handle.stop_reason}.", "`regimen resume` goes on.")
             )
-            writer.status("stopped", exit_code=stopped.exit_code, message=str(stopped), step=handle.spent.steps)
+            writer.status("stopped", exit_code=stopped.exit_code, message=str(stopped), **self._spent)
             raise stopped
         handle.begin()
-        writer.status("completed", exit_code=0, message="", step=handle.spent.steps, final=in_json(final))
+        writer.status("completed", exit_code=0, message="", **self._spent, final=in_json(final))
+
+    @property
+    def _spent(self) -> dict[str, float]:
+        spent = self.handle.spent
+        return {"step": spent.steps, "epochs": spent.epochs}
 
 
 def _report(folder: Path) -> None:

@@ -86,7 +86,8 @@ class Trainer:
     """Trains `model` on `batches` until the run's budget is spent.
 
     `loss(model, batch)` returns a `Loss`: a sum and its count, so that a step of several micro-batches and processes
-    divides by the count of all of them. `evaluate()` returns `valid/...` numbers; it is called in evaluation mode
+    divides by the count of all of them; or an iterator of losses of one batch, each taken backward before the next is
+    computed (paths of a supernet). A count of 0 adds a gradient without taking part in the mean. `evaluate()` returns `valid/...` numbers; it is called in evaluation mode
     without gradients. `one_by_one(batch)` splits a batch into (name of the row, batch of that row), to name the row
     that is not finite.
 
@@ -99,7 +100,7 @@ class Trainer:
         self,
         model: nn.Module,
         batches: Batches[Any],
-        loss: Callable[[nn.Module, Any], Loss],
+        loss: Callable[[nn.Module, Any], Loss | Iterator[Loss]],
         optimizer: torch.optim.Optimizer,
         run: Run,
         plan: Plan,
@@ -156,15 +157,15 @@ class Trainer:
                     if batch is None:
                         continue
                     batch = on_device(batch, self.device)
-                    with cast:
-                        loss = self.loss(self.model, batch)
-                    terms = float(loss.count)
-                    if passes == 0:
-                        scale = 1.0 / max(terms, 1e-12)
-                    self._backward(loss.sum, scale)
-                    count, tokens, passes = count + terms, tokens + getattr(batch, "num_tokens", 0), passes + 1
-                    losses.append(loss.sum.detach())
-                    found += [(name, *pair) for name, pair in loss.metrics.items()]
+                    tokens += getattr(batch, "num_tokens", 0)
+                    for loss in self._losses(batch, cast):
+                        terms = float(loss.count)
+                        if passes == 0:
+                            scale = 1.0 / max(terms, 1e-12)
+                        self._backward(loss.sum, scale)
+                        count, passes = count + terms, passes + 1
+                        losses.append(loss.sum.detach())
+                        found += [(name, *pair) for name, pair in loss.metrics.items()]
             except torch.OutOfMemoryError as error:
                 raise self._out_of_memory(error) from error
 
@@ -280,6 +281,20 @@ class Trainer:
         dtype = DTYPES.get(self.plan.precision)
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
 
+    def _losses(self, batch: Any, cast: AbstractContextManager[Any]) -> Iterator[Loss]:
+        """The losses of a micro-batch, each to be taken backward before the next is computed; nearly always one."""
+        with cast:
+            made = self.loss(self.model, batch)
+        if isinstance(made, Loss):
+            yield made
+            return
+        while True:
+            with cast:
+                loss = next(made, None)
+            if loss is None:
+                return
+            yield loss
+
     def _backward(self, total: torch.Tensor, scale: float) -> None:
         """Adds the gradients of `scale * total`; without a product in the graph, where half precision needs none."""
         if self.scaler.is_enabled():
@@ -338,10 +353,10 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             total = torch.zeros((), device=self.device)
             for batch in batches:
-                loss = self.loss(self.model, on_device(batch, self.device))
-                (loss.sum / count).backward()
-                total += loss.sum.detach() / count
-                self.at.passes += 1
+                for loss in self._losses(on_device(batch, self.device), nullcontext()):
+                    (loss.sum / count).backward()
+                    total += loss.sum.detach() / count
+                    self.at.passes += 1
             return total
 
         return closure
@@ -355,9 +370,11 @@ class Trainer:
         names: list[str] = []
         for batch in batches:
             for name, single in self.one_by_one(batch) if self.one_by_one and batch is not None else ():
-                with torch.no_grad(), self._autocast():
-                    loss = self.loss(self.model, on_device(single, self.device))
-                if math.isfinite(mean) or not math.isfinite(float(loss.sum)):
+                with torch.no_grad():
+                    losses = [
+                        float(loss.sum) for loss in self._losses(on_device(single, self.device), self._autocast())
+                    ]
+                if math.isfinite(mean) or not all(map(math.isfinite, losses)):
                     names.append(name)
         names = [name for part in self.processes.gathered(names) for name in part]
         where = (

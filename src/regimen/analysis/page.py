@@ -13,8 +13,7 @@ from regimen.records.writer import replace_file
 from regimen.report.chart import svg
 from regimen.report.glossary import meaning
 from regimen.report.markup import EMPTY, Markup, fold, join, section, table, tag
-from regimen.report.page import POLICY
-from regimen.report.style import STYLE
+from regimen.report.shell import whole_page
 
 _MOST_SETTINGS = 60
 """Lines of the table of all settings."""
@@ -31,8 +30,8 @@ def write_page(summary: Summary, path: Path) -> Path:
 def analysis_page(summary: Summary) -> Markup:
     """The whole page, from the doctype on."""
     title = f"{summary.num_runs:,} runs in {Path(summary.source).name or summary.source}"
-    body = tag(
-        "main",
+    return whole_page(
+        title,
         tag("h1", title),
         tag("p", tag("code", summary.source), class_="sub"),
         *(_problem(problem, summary) for problem in summary.problems),
@@ -40,17 +39,7 @@ def analysis_page(summary: Summary) -> Markup:
         _how(summary),
         _listed("Notes on the files", list(summary.notes)),
         _listed("Could not be read", [f"{place}: {why}" for place, why in summary.unreadable]),
-        tag("footer", "Written by Regimen. This page needs no network."),
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
-    return join([Markup("<!doctype html>\n"), tag("html", head, tag("body", body), lang="en")])
 
 
 def _problem(problem: ProblemResult, summary: Summary) -> Markup:

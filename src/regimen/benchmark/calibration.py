@@ -41,6 +41,8 @@ MARGIN = 1.2
 TOLERANCE = 1e-5
 """Largest difference of a weight after the steps, relative to the largest weight of its tensor."""
 STEPS = 3
+LEAST_STEPS = 200
+"""A shorter run costs less than to find out."""
 _MAY_DIFFER = ("seed", "output", "threads", "strategy.")
 
 
@@ -91,20 +93,22 @@ def replica_of(problem: Problem, candidate: Candidate, run: Run, *, evaluates: b
 # ------------------------------------------------------------------------------------------------ asked
 
 
-def why_not_batched(problem: Problem, specs: Sequence[CheckedSpec]) -> str | None:
+def why_not_batched(problem: Problem, specs: Sequence[CheckedSpec], *, least: int = LEAST_STEPS) -> str | None:
     """Why these runs cannot be trained as one, in a sentence without its end; None if they can be tried.
 
-    Where the settings allow it, reads the problem's data, once for all of its runs. Raises `DataError`.
+    Nor are runs of fewer than `least` steps. Where the settings allow it, reads the problem's data, once for all of its runs. Raises `DataError`.
     """
     reason = _why_not_these(specs)
     if reason:
         return reason
     read_once(problem, specs[0])
     with _folder() as folder:
-        draws = probed(_live(problem, specs[0], folder)).draws
-    if draws:
-        return f"{problem.name} draws random numbers in a step (dropout, sampling), and all at once draw others"
-    return None
+        testproblem = _live(problem, specs[0], folder)
+        if probed(testproblem).draws:
+            return f"{problem.name} draws random numbers in a step (dropout, sampling), and all at once draw others"
+    budget = specs[0].budget
+    steps = min(budget.steps or math.inf, (budget.epochs or math.inf) * len(testproblem.batches))
+    return f"{steps:g} steps are over before a calibration pays" if steps < least else None
 
 
 def num_fitting(problem: Problem, spec: CheckedSpec) -> int:
@@ -131,6 +135,8 @@ def _why_not_these(specs: Sequence[CheckedSpec]) -> str | None:
             return f"{name} has a loop of its own"
         if spec.budget.seconds is not None:
             return "the budget is in seconds, which runs that are trained at once would share"
+        if spec.precision not in ("auto", "fp32"):
+            return f"precision is {spec.precision}"
         changed = changed_settings(first, spec.model_dump(mode="json"))
         odd = [path for path in changed if not path.startswith(_MAY_DIFFER)]
         if odd:
@@ -166,57 +172,62 @@ def calibrate(problem: Problem, candidates: Sequence[Candidate], *, margin: floa
 
     Together are those whose weights agree, and none unless that is at least `margin` times faster.
     """
-    clock = _clock(candidates[0].spec)
+    clock, took = _clock(candidates[0].spec), dict[tuple[Way, int], float]()
     with _folder() as folder:
 
-        def timed(train: Callable[[list[Replica]], Trained], steps: int) -> tuple[list[Replica], Trained, float]:
+        def timed(train: Way, steps: int) -> tuple[list[Replica], Trained]:
             replicas = [_short(problem, candidate, steps, folder) for candidate in candidates]
             began = clock()
             outcomes = train(replicas)
-            return replicas, outcomes, clock() - began
+            took[train, steps] = min(clock() - began, took.get((train, steps), math.inf))
+            return replicas, outcomes
 
-        # What lies beyond the first step of each way, which warms up, are the steps that count.
+        # By turns, and the quickest of each: what lies beyond the first step, which pays for what both must do once.
         try:
-            *_, alone_1_s = timed(_one_by_one, 1)
-            *_, together_1_s = timed(_at_once, 1)
-            alone, outcomes, alone_s = timed(_one_by_one, 1 + STEPS)
-            together, outcomes_together, together_s = timed(_at_once, 1 + STEPS)
+            for _ in range(_ROUNDS):
+                timed(_one_by_one, 1)
+                timed(_at_once, 1)
+                alone, ends_alone = timed(_one_by_one, 1 + STEPS)
+                together, ends_together = timed(_at_once, 1 + STEPS)
         except _UNBATCHABLE as error:
-            reason = f"its step cannot be vmapped: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
+            reason = f"its step cannot be vmapped: {_first_line(error)}"
             return Calibration((), dict.fromkeys(range(len(candidates)), reason), 0.0, 0.0, 0.0)
-    times = max(together_s - together_1_s, 1e-9), max(alone_s - alone_1_s, 1e-9)
-    differences = {
-        place: _difference(alone[place], together[place])
-        if _alike(outcomes[place], outcomes_together[place])
-        else math.inf
-        for place in range(len(candidates))
-    }
-    return _decided(differences, *times, margin)
+    together_s, alone_s = (max(took[way, 1 + STEPS] - took[way, 1], 1e-9) for way in (_at_once, _one_by_one))
+    differences, why_not = dict[int, float](), dict[int, str]()
+    for place in range(len(candidates)):
+        why_not[place] = _why_unlike(ends_alone[place], ends_together[place])
+        differences[place] = math.inf if why_not[place] else _difference(alone[place], together[place])
+    return _decided(differences, why_not, together_s, alone_s, margin)
 
 
 Trained = dict[int, "dict[str, float] | Exception"]
+Way = Callable[[list[Replica]], Trained]
+_ROUNDS = 3
 _UNBATCHABLE = (RuntimeError, ValueError, TypeError, AttributeError, IndexError)
 """What vmap raises at data that decide which way to go, at operations that it has no rule for, and the like."""
 
 
-def _decided(differences: Mapping[int, float], together_s: float, alone_s: float, margin: float) -> Calibration:
+def _decided(
+    differences: Mapping[int, float], ends: Mapping[int, str], together_s: float, alone_s: float, margin: float
+) -> Calibration:
+    """`ends` says why a run does not end alike both ways; empty where it does."""
     agreeing = {place: found for place, found in differences.items() if found <= TOLERANCE}
     faster = alone_s / together_s
     if faster < margin or len(agreeing) < 2:
         agreeing = {}
+    slow = f"at once is {faster:.2g} times as fast, and {margin:g} is asked for" if faster < margin else ""
     why_not = {
-        place: f"its weights differ by {found:.0e} when it is trained at once with others, and {TOLERANCE:g} is allowed"
-        if found > TOLERANCE
-        else f"at once is {faster:.2g} times as fast, and {margin:g} is asked for"
-        if faster < margin
-        else "no other run agreed"
+        place: ends[place]
+        or (f"its weights differ by {found:.0e} at once, and {TOLERANCE:g} is allowed" if found > TOLERANCE else "")
+        or slow
+        or "no other run agreed"
         for place, found in differences.items()
         if place not in agreeing
     }
     return Calibration(tuple(agreeing), why_not, together_s, alone_s, max(agreeing.values(), default=0.0))
 
 
-def _one_by_one(replicas: Sequence[Replica]) -> Trained:
+def _one_by_one(replicas: list[Replica]) -> Trained:
     outcomes: Trained = {}
     for place, replica in enumerate(replicas):
         try:
@@ -226,7 +237,7 @@ def _one_by_one(replicas: Sequence[Replica]) -> Trained:
     return outcomes
 
 
-def _at_once(replicas: Sequence[Replica]) -> Trained:
+def _at_once(replicas: list[Replica]) -> Trained:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of operations that vmap does one by one: that is slower, which is measured
         return dict(train_together(replicas))
@@ -239,11 +250,18 @@ def _short(problem: Problem, candidate: Candidate, steps: int, folder: Path) -> 
     return replica_of(problem, candidate._replace(spec=spec), Run.unrecorded(folder, spec), evaluates=False)
 
 
-def _alike(alone: dict[str, float] | Exception, together: dict[str, float] | Exception) -> bool:
-    """Whether both trained, or both diverged at the same step."""
-    if isinstance(alone, Diverged) and isinstance(together, Diverged):
-        return alone.step == together.step
-    return not isinstance(alone, Exception) and not isinstance(together, Exception)
+def _why_unlike(alone: dict[str, float] | Exception, together: dict[str, float] | Exception) -> str:
+    """Why the two are no sign that both ways are one; empty if both trained, or diverged at the same step."""
+    if isinstance(alone, Diverged) and isinstance(together, Diverged) and alone.step == together.step:
+        return ""
+    for way, outcome in (("alone", alone), ("at once", together)):
+        if isinstance(outcome, Exception):
+            return f"{way} it ends with {type(outcome).__name__}: {_first_line(outcome)}"
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _difference(alone: Replica, together: Replica) -> float:

@@ -27,7 +27,7 @@ def probed(testproblem: TestProblem) -> Probed:
     """Sees the first batch pass through a copy of the net. Leaves generators and net as they were."""
     net = copy.deepcopy(testproblem.net).train()
     batch = next(testproblem.batches.epoch(0))
-    before = {name: (id(buffer), buffer._version) for name, buffer in net.named_buffers()}
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -43,8 +43,8 @@ def probed(testproblem: TestProblem) -> Probed:
         draws = states != _states(testproblem.device)
     random.setstate(python)
     np.random.set_state(numpy)
-    after = {name: (id(buffer), buffer._version) for name, buffer in net.named_buffers()}
-    changed = [name for name, seen in after.items() if before.get(name) != seen]
+    after = dict(net.named_buffers())
+    changed = [name for name, buffer in after.items() if name not in before or not before[name].equal(buffer)]
     return Probed(draws, frozenset(changed), sum(kept.values()))
 
 

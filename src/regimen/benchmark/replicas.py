@@ -14,7 +14,6 @@ Axes: N replicas, B rows.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,15 +90,20 @@ class Replica(Trainer):
     def __init__(self, runner: Runner, testproblem: TestProblem, *, evaluates: bool = True) -> None:
         run, settings, self.history = testproblem.run, testproblem.run.settings, History()
         hyperparams = runner.optimizer.hyperparameters_over(testproblem.net.parameters())
-        changes = runner.training_params
-        schedule = EpochSchedule(changes.get("lr_sched_epochs", ()), changes.get("lr_sched_factors", ()))
+        params = runner.training_params
+        begins, factors = params.get("lr_sched_epochs", []), params.get("lr_sched_factors", [])
         super().__init__(
             testproblem.net,
             testproblem.batches,
             testproblem.training_loss,
             runner.make_optimizer(testproblem, hyperparams),
             run,
-            Plan(schedule=schedule, evaluate=settings.evaluate, checkpoint=settings.checkpoint, log=settings.log),
+            Plan(
+                schedule=EpochSchedule(begins, factors) if begins else None,
+                evaluate=settings.evaluate,
+                checkpoint=settings.checkpoint,
+                log=settings.log,
+            ),
             evaluate=self._measured if evaluates else None,
             state={"history": self.history},
         )
@@ -116,12 +120,11 @@ class Replica(Trainer):
         self._evaluate()
         self.model.train()
         self._optimizer_mode("train")
-        self._clock, self._stream = time.perf_counter(), self._micro_batches()
+        self._stream = self._micro_batches()
         return self._end()
 
     def draw(self) -> Batch:
         """The rows of the next step."""
-        self._before = self._progress()
         batch, self._epoch_ends = next(self._stream)
         assert isinstance(batch, Batch)
         return batch
@@ -134,7 +137,7 @@ class Replica(Trainer):
         if not (math.isfinite(mean) and math.isfinite(step.grad_norm)):
             raise Diverged(self._what_diverged(mean, step.grad_norm, []), at.step + 1)
         at.passes += 1
-        rate = self._set_rate(self._before)
+        rate = self._rate(self._begins)
         self.optimizer.step()
         for parameter in self.trained.values():
             parameter.grad = None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from regimen.benchmark.examples import Examples, Splits
 from regimen.benchmark.problem import Batch, Problem
-from regimen.errors import Diverged, Stopped, StrategyFailed
+from regimen.errors import Diverged, Refused, Stopped, StrategyFailed
 from regimen.errors import Problem as Wrong
 from regimen.handle import Run
 from regimen.loading import on_device
@@ -50,7 +50,7 @@ class ResidentBatches:
     def __init__(self, problem: Problem, rows: Examples, run: Run, device: torch.device) -> None:
         if problem.batch_size > rows.num_rows:
             text = f"is {problem.batch_size}, and there are {rows.num_rows} rows to train on."
-            raise StrategyFailed(Wrong("task.batch_size", text, "Set a smaller one."))
+            raise Refused(Wrong("task.batch_size", text, "Set a smaller one."))
         self.problem, self.rows, self.device = problem, rows, device
         self.seed, self.item_seed = run.seed_for("order"), run.seed_for("items")
         self.augments = type(problem).augment is not Problem.augment

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regimen.deepobs.runners import LearningRateScheduleRunner, PTRunner, Runner, StandardRunner
     from regimen.deepobs.tensorflow import TFRunner
+    from regimen.deepobs.tuners import GP, GridSearch, ParallelizedTuner, RandomSearch, Tuner
 
 _HOMES = {
     "LearningRateScheduleRunner": "runners",
@@ -15,8 +16,24 @@ _HOMES = {
     "Runner": "runner",
     "StandardRunner": "runners",
     "TFRunner": "tensorflow",
+    "GP": "tuners",
+    "GridSearch": "tuners",
+    "ParallelizedTuner": "tuners",
+    "RandomSearch": "tuners",
+    "Tuner": "tuners",
 }
-__all__ = ["LearningRateScheduleRunner", "PTRunner", "Runner", "StandardRunner", "TFRunner"]
+__all__ = [
+    "GP",
+    "GridSearch",
+    "LearningRateScheduleRunner",
+    "PTRunner",
+    "ParallelizedTuner",
+    "RandomSearch",
+    "Runner",
+    "StandardRunner",
+    "TFRunner",
+    "Tuner",
+]
 
 
 def __getattr__(name: str) -> Any:

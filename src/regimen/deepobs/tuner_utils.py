@@ -97,21 +97,17 @@ def rerun_setting(
         raise SpecError(Problem("seeds", text, "Give fresh ones."))
     first = setting.outputs[0]
     made = runner(optimizer_class, hyperparam_names)
-    return [
-        made.run(
-            first.testproblem,
-            dict(first.hyperparams),
-            batch_size=first.batch_size,
-            num_epochs=first.num_epochs,
-            random_seed=seed,
-            output_dir=Path(optimizer_path).resolve().parent.parent,
-            weight_decay=first.weight_decay,
-            optimizer_name=first.optimizer_name,
-            parse_cli=False,
-            **first.training_params,
-        )
-        for seed in seeds
-    ]
+    as_it_was: dict[str, Any] = {
+        "hyperparams": dict(first.hyperparams),
+        "batch_size": first.batch_size,
+        "num_epochs": int(first.num_epochs),
+        "weight_decay": first.weight_decay,
+        "output_dir": Path(optimizer_path).resolve().parent.parent,
+        "optimizer_name": first.optimizer_name,
+        "parse_cli": False,
+        **first.training_params,
+    }
+    return [made.run(first.testproblem, random_seed=seed, **as_it_was) for seed in seeds]
 
 
 def generate_tuning_summary(

@@ -11,13 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
+from regimen.choices import PluginOf
+from regimen.errors import Refused
+from regimen.handle import Run
+from regimen.nas.criterion import Criterion
+from regimen.nas.searcher import Searcher
 from regimen.nas.space import Architecture
 from regimen.nas.supernet import ForwardState, Supernet
-from regimen.strategy import Strategy
+from regimen.optim import Optimizer, OptimizerSettings, Schedule
+from regimen.processes import Processes, num_launched
+from regimen.settings import PluginSettings
+from regimen.spec import Choice, RunSettings
+from regimen.strategy import Finding, Strategy
+from regimen.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,14 +54,86 @@ class Sampler(Strategy):
     """
 
     family = "nas"
-    resume: ClassVar[Any] = "exact"
 
-    model: Supernet
-    generator: np.random.Generator
+    optimizer: Annotated[Optimizer, Field(description="of the weights, the supernet's and the found network's")] = (
+        OptimizerSettings.model_validate({"name": "sgd", "lr": 0.1, "momentum": 0.9})
+    )
+    schedule: Annotated[Schedule, Field(description="how the learning rate moves over each training")] = Schedule(
+        name="cosine", warmup=0
+    )
+    batch_size: Annotated[int, Field(ge=2, description="pictures a step")] = 64
+    clip_norm: Annotated[float | None, Field(gt=0, description="largest norm of the gradient; null: not clipped")] = 5.0
+    criterion: Annotated[Choice, PluginOf("criterion"), Field(description="what is made small")] = Choice(
+        name="cross_entropy"
+    )
+    batch_norm: Annotated[
+        Literal["recalibrated", "batch", "running"],
+        Field(
+            description="statistics that an architecture is judged with: its own from training rows, or the supernet's"
+        ),
+    ] = "recalibrated"
+    search: Annotated[
+        Annotated[Choice, PluginOf("searcher")] | None,
+        Field(description="what looks for the best architecture; null: the supernet is only trained"),
+    ] = Choice(name="evolution")
+    retrain: Annotated[
+        float | None, Field(gt=0, description="epochs that the found network is trained from scratch; null: not")
+    ] = 20
+    rank: Annotated[
+        int, Field(ge=0, description="random networks that are trained alone, to see how well the supernet ranks them")
+    ] = 0
+    rank_epochs: Annotated[float, Field(gt=0, description="epochs of each of those")] = 20
+
+    @cached_property
+    def made_criterion(self) -> Criterion:
+        made: Criterion = self._made(self.criterion)
+        return made
+
+    @cached_property
+    def searcher(self) -> Searcher | None:
+        made: Searcher | None = None if self.search is None else self._made(self.search)
+        return made
+
+    @staticmethod
+    def _made(chosen: Choice) -> Any:
+        assert isinstance(chosen, PluginSettings), "settings come from the registry"
+        return chosen.plugin.make(chosen)
+
+    # ------------------------------------------------------------------ in a run
+
+    def why_not(self, task: Task) -> str | None:
+        from regimen.nas.supernettask import SupernetTask
+
+        if not isinstance(task, SupernetTask):
+            return f"a sampler trains supernets, and {task.name} has none. `regimen plugins` lists the tasks that do."
+        if num_launched() > 1:
+            return f"a sampler trains in one process, and {num_launched()} were started. Start it without torchrun."
+        return None
+
+    def preflight(self, task: Task, settings: RunSettings) -> list[Finding]:
+        from regimen.nas.running import search_problem
+        from regimen.nas.supernettask import SupernetTask
+
+        assert isinstance(task, SupernetTask)
+        try:
+            search_problem(self, task)
+        except Refused as error:
+            return [Finding("error", problem) for problem in error.problems]
+        return []
+
+    def train(self, task: Task, run: Run) -> dict[str, float]:
+        from regimen.nas.running import ArchitectureRun
+        from regimen.nas.supernettask import SupernetTask
+
+        assert isinstance(task, SupernetTask)
+        return ArchitectureRun(self, task, run, Processes.join(run.settings.device).device).go()
+
+    # ------------------------------------------------------------------ what a sampler says
 
     def attach(self, model: Supernet, generator: np.random.Generator) -> None:
         """Gives it the supernet; called once, before the first step."""
-        self.model, self.generator = model, generator
+        self.model: Supernet = model
+        self.generator: np.random.Generator = generator
 
     @property
     def macro_len(self) -> int:

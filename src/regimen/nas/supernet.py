@@ -5,8 +5,8 @@ The names are OSNASLib's: `set_forward_state`, `set_activate_architecture`, `set
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,20 +21,44 @@ ForwardState = Literal["single", "sum", "softmax", "gumbel_softmax"]
 STATES: tuple[ForwardState, ...] = ("single", "sum", "softmax", "gumbel_softmax")
 
 
+class Part(NamedTuple):
+    """A piece of a network whose cost adds to that of the other pieces."""
+
+    positions: tuple[int, ...]
+    """The places of an architecture that it depends on; none: every network has it."""
+    choices: tuple[int, ...]
+    """What stands there in the architectures that have it."""
+    module: nn.Module
+    inputs: Tensor
+    """What goes into it, one row."""
+
+
 class Supernet(nn.Module):
     """A stem, layers of which each holds its choices, and a head; all choices of a layer give one shape.
 
     In the state `single` one choice a layer is computed; in the others the choices of a layer are added with weights:
     the architecture parameters as they are (`sum`), their softmax, or a Gumbel softmax at temperature `tau` (Jang et
-    al., arXiv:1611.01144). A space of another shape (cells) overrides `forward`, and `stages` where evaluation can
-    share work.
+    al., arXiv:1611.01144). A space of another shape (cells) gives no layers and overrides `forward`, `inherited` and
+    `parts`, and `stages` where evaluation can share work.
     """
 
-    def __init__(self, space: Space, stem: nn.Module, layers: Sequence[Iterable[nn.Module]], head: nn.Module) -> None:
+    states: ClassVar[tuple[ForwardState, ...]] = STATES
+    """What `set_forward_state` takes."""
+
+    def __init__(
+        self,
+        space: Space,
+        stem: nn.Module | None = None,
+        layers: Sequence[Iterable[nn.Module]] = (),
+        head: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.space, self.stem, self.head = space, stem, head
+        self.space = space
+        self.stem = nn.Identity() if stem is None else stem
+        self.head = nn.Identity() if head is None else head
         self.layers = nn.ModuleList(nn.ModuleList(choices) for choices in layers)
-        assert tuple(len(choices) for choices in self.layers) == space.sizes  # type: ignore[arg-type]
+        if layers:
+            assert tuple(len(choices) for choices in self.layers) == space.sizes  # type: ignore[arg-type]
         self.state: ForwardState = "single"
         self.tau = 1.0
         self.active: Architecture = (0,) * len(space.sizes)
@@ -44,8 +68,9 @@ class Supernet(nn.Module):
 
     def set_forward_state(self, state: ForwardState, tau: float = 1.0) -> None:
         """Raises `SpecError` for an unknown state or a temperature that is not above 0."""
-        if state not in STATES:
-            raise SpecError(Problem("forward state", f"is {state!r}.", f"Give one of {', '.join(STATES)}."))
+        if state not in self.states:
+            text = f"is {state!r}; supernets of {self.space.name} have {', '.join(self.states)}."
+            raise SpecError(Problem("forward state", text, "Give one of them."))
         if not tau > 0:
             raise SpecError(Problem("tau", f"is {tau}.", "Give a temperature above 0."))
         self.state, self.tau = state, tau
@@ -83,13 +108,12 @@ class Supernet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.stem(inputs)
-        for number, choices in enumerate(self.layers):
-            assert isinstance(choices, nn.ModuleList)
+        for number in range(len(self.layers)):
+            choices = self.choices_of(number)
             if self.state == "single":
                 outputs = choices[self.active[number]](outputs)
             else:
-                weights = self.weights_of(number)
-                outputs = torch.stack([w * choice(outputs) for w, choice in zip(weights, choices, strict=True)]).sum(0)
+                outputs = weighted(self.weights_of(number), choices, outputs)
         result: Tensor = self.head(outputs)
         return result
 
@@ -107,8 +131,46 @@ class Supernet(nn.Module):
         same compute the same so far. None for a net that is no chain.
         """
         found: list[tuple[tuple[int, ...], nn.Module]] = [((-1,), self.stem)]
-        for number, choice in enumerate(architecture):
-            choices = self.layers[number]
-            assert isinstance(choices, nn.ModuleList)
-            found.append(((number, choice), choices[choice]))
+        found += [((layer, choice), self.choices_of(layer)[choice]) for layer, choice in enumerate(architecture)]
         return [*found, ((-2,), self.head)]
+
+    def choices_of(self, layer: int) -> nn.ModuleList:
+        """The modules of a layer."""
+        choices = self.layers[layer]
+        assert isinstance(choices, nn.ModuleList)
+        return choices
+
+    # ------------------------------------------------------------------ one architecture on its own
+
+    def inherited(self, architecture: Architecture) -> dict[str, Tensor]:
+        """The weights of an architecture under the names of its network's: a state to load into what `make_network`
+        gives. Here for networks that are the stages in an `nn.Sequential`.
+        """
+        stages = self.stages(architecture)
+        assert stages is not None
+        return {
+            f"{number}.{name}": tensor
+            for number, (_, module) in enumerate(stages)
+            for name, tensor in module.state_dict().items()
+        }
+
+    def parts(self, inputs: Tensor) -> Iterator[Part]:
+        """What networks are made of, each piece with what goes into it, for measuring costs. `inputs` is one row."""
+        yield Part((), (), self.stem, inputs)
+        outputs = self.stem(inputs)
+        for layer in range(len(self.layers)):
+            choices = self.choices_of(layer)
+            for choice, module in enumerate(choices):
+                yield Part((layer,), (choice,), module, outputs)
+            outputs = choices[0](outputs)
+        yield Part((), (), self.head, outputs)
+
+
+def weighted(weights: Tensor, choices: Iterable[nn.Module], inputs: Tensor) -> Tensor:
+    """The sum of the outputs of all choices, each times its weight; added one by one, so that few are kept at once."""
+    total: Tensor | None = None
+    for weight, choice in zip(weights, choices, strict=True):
+        part: Tensor = weight * choice(inputs)
+        total = part if total is None else total + part
+    assert total is not None
+    return total

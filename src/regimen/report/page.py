@@ -6,17 +6,14 @@ from regimen.readable import number
 from regimen.records.reader import Record
 from regimen.report import artifacts, circumstances, figures, outcome
 from regimen.report.glossary import SPLITS, meaning
-from regimen.report.markup import Markup, join, section, tag
-from regimen.report.style import STYLE
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""The browser enforces that nothing is fetched and nothing is executed, whatever a run's texts hold."""
+from regimen.report.markup import Markup, section, tag
+from regimen.report.shell import whole_page
 
 
 def report_page(record: Record) -> Markup:
     """The whole page, from the doctype on. Raises `RecordError` if the record cannot be read."""
-    body = tag(
-        "main",
+    return whole_page(
+        f"{record.name} · {record.status}",
         tag("h1", record.name),
         circumstances.head_line(record),
         outcome.status(record),
@@ -33,17 +30,8 @@ def report_page(record: Record) -> Markup:
         circumstances.files(record),
         circumstances.environment(record),
         circumstances.reproduce(record),
-        tag("footer", "Written by Regimen from the files of this run's folder. It needs no network."),
+        written="Written by Regimen from the files of this run's folder. It needs no network.",
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{record.name} · {record.status}"),
-        tag("style", Markup(STYLE)),
-    )
-    return join([Markup("<!doctype html>\n"), tag("html", head, tag("body", body), lang="en")])
 
 
 def _in_a_sentence(record: Record) -> Markup:

@@ -90,7 +90,7 @@ class Course:
         for trial in self.trials("tuning"):
             number, rung, seed = trial.place.number, trial.place.rung, trial.place.seed
             free = (number, rung) in scores and (number, seed) not in waiting and self._decided(rung, scores)
-            folders[trial.folder] = free and folders.get(trial.folder, True)  # one folder goes through several rungs
+            folders[trial.folder] = free  # of one that goes through several rungs, the highest decides
         return [folder for folder, free in folders.items() if folder and free]
 
     def _decided(self, rung: int, scores: Scores) -> bool:

@@ -52,6 +52,10 @@ class TuneSettings(Frozen):
     """the best setting is trained again with these, and the result is theirs alone; unset: the next ten, [] for none"""
     processes: Annotated[int, Field(ge=1)] | None = None
     """runs at the same time, one thread each; unset: one a core. The result is the same for any number"""
+    replicas: Annotated[int, Field(ge=2)] | Literal["auto", "off"] = "off"
+    """train settings of a test problem at once in each process, where a calibration of a few steps finds it faster and
+    its weights equal: auto, at most so many, or off. Numbers are those of `off` up to rounding
+    """
     target: float | None = None
     """a value of the metric: the report counts which reruns reach it, and after how many epochs"""
     keep_checkpoints: bool = False
@@ -141,8 +145,8 @@ class TuneSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the trials: everything but the number of processes and what is kept."""
-        tune = self.tune.model_dump(mode="json", exclude={"processes", "keep_checkpoints"})
+        """What decides the trials: everything but how many are trained at the same time and what is kept."""
+        tune = self.tune.model_dump(mode="json", exclude={"processes", "replicas", "keep_checkpoints"})
         kept = {task: {k: v for k, v in base.items() if k != "output"} for task, base in self.bases.items()}
         return {"tasks": kept, "tune": tune | {"rerun_seeds": self.tune.fresh_seeds}}
 

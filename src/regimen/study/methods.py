@@ -79,8 +79,10 @@ class Halving(Frozen):
     """how many settings are drawn; a grid has its own number"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of the draws"""
-    eta: Annotated[float, Field(ge=1.5)] = 3
-    """one of so many goes on to the next rung, for so many times the epochs"""
+    eta: Annotated[float, Field(ge=1.5)] = 4
+    """one of so many goes on to the next rung, for so many times the epochs. A small one begins with short runs, which
+    favour settings that are fast at first
+    """
     min_epochs: Annotated[int, Field(ge=1)] = 1
     """the first rung has at least so many"""
     go_on: bool | None = None

@@ -32,17 +32,15 @@ class Outcome(NamedTuple):
     """What it raised, as its record has it."""
 
 
-def run_together(
-    runs: Sequence[Prepared], *, most: int | None = None, margin: float | None = None
-) -> dict[int, Outcome]:
+def run_together(runs: Sequence[Prepared], *, most: int | None = None, measured: bool = True) -> dict[int, Outcome]:
     """Trains runs that have been prepared, at once where a calibration says so; what became of each, by its place.
 
-    At most `most` at once; unset: as many as fit into memory. `margin` says how many times faster it must be; unset:
-    `calibration.MARGIN`. Asked to stop, it saves what trains, and runs that have not begun are not in the answer.
+    At most `most` at once; unset: as many as fit into memory. Not `measured`: at once wherever weights agree, however
+    long that takes. Asked to stop, it saves what trains, and runs that have not begun are not in the answer.
     Raises `DataError` where the problem's data cannot be read.
     """
     found: dict[int, Outcome] = {}
-    for notes in _groups(runs, most, margin):
+    for notes in _groups(runs, most, measured):
         train = _at_once if len(notes) > 1 else _alone
         found |= train(runs, notes)
         if any(isinstance(outcome.error, Stopped) for outcome in found.values()):
@@ -50,9 +48,9 @@ def run_together(
     return found
 
 
-def _groups(runs: Sequence[Prepared], most: int | None, margin: float | None) -> Iterator[Notes]:
+def _groups(runs: Sequence[Prepared], most: int | None, measured: bool) -> Iterator[Notes]:
     """Runs that are trained at once, or one alone."""
-    from regimen.benchmark.calibration import MARGIN, num_fitting, why_not_batched
+    from regimen.benchmark.calibration import LEAST_STEPS, MARGIN, num_fitting, why_not_batched
     from regimen.benchmark.problem import Problem
 
     sound = [place for place, run in enumerate(runs) if not run.errors and isinstance(run.task, Problem)]
@@ -61,7 +59,7 @@ def _groups(runs: Sequence[Prepared], most: int | None, margin: float | None) ->
         return
     problem, specs = runs[sound[0]].task, [runs[place].spec for place in sound]
     assert isinstance(problem, Problem)
-    reason = why_not_batched(problem, specs)
+    reason = why_not_batched(problem, specs, least=LEAST_STEPS if measured else 0)
     size = 1 if reason else min(most or len(sound), num_fitting(problem, specs[0]))
     if size < 2:
         reason = reason or "no two runs fit into memory, or are allowed"
@@ -69,7 +67,7 @@ def _groups(runs: Sequence[Prepared], most: int | None, margin: float | None) ->
         return
     groups = math.ceil(len(sound) / size)
     for number in range(groups):  # of like size, so that none is left over alone
-        yield from _calibrated(runs, sound[number::groups], problem, MARGIN if margin is None else margin)
+        yield from _calibrated(runs, sound[number::groups], problem, MARGIN if measured else 0.0)
 
 
 def _calibrated(runs: Sequence[Prepared], places: Sequence[int], problem: Problem, margin: float) -> Iterator[Notes]:

@@ -105,8 +105,6 @@ def write_study_report(report: StudyReport, folder: Path) -> None:
 
 def _of_task(course: Course) -> TaskReport:
     tuning, reruns, standings, best = course.trials("tuning"), course.trials("rerun"), course.standings(), course.best()
-    # A rerun of another choice is there where the log was prolonged; it is none of this one's.
-    reruns = [trial for trial in reruns if best is not None and trial.place.number == best.number]
     completed = {t.place.seed: load(course.folder / t.folder) for t in reruns if t.status == "completed"}
     results = _results(completed, course)
     return TaskReport(

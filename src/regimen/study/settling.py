@@ -24,11 +24,14 @@ from regimen.published import usual_places
 from regimen.records.reader import Record, load
 from regimen.records.writer import is_locked
 from regimen.registry import find
+from regimen.study.replicas import run_together
 
 Answer = dict[str, Any]
 _LOADED_ONCE = ("regimen", "torch", "transformers", "tokenizers", "peft", "datasets", "scipy")
 ENDED = ("completed", "diverged")
 """Runs that are not done again."""
+_NO_RESULT = (DiskFull, Stopped, RecordError, ResumeRefused)
+"""Ends that say nothing about the setting."""
 
 
 def answer(request: Mapping[str, Any]) -> Answer:
@@ -36,8 +39,12 @@ def answer(request: Mapping[str, Any]) -> Answer:
     try:
         return _REQUESTS[request["do"]](request)
     except RegimenError as error:
-        problems = [list(problem) for problem in error.problems]
-        return {"error": {"kind": type(error).__name__, "problems": problems, "exit_code": error.exit_code}}
+        return _told(error)
+
+
+def _told(error: RegimenError) -> Answer:
+    problems = [list(problem) for problem in error.problems]
+    return {"error": {"kind": type(error).__name__, "problems": problems, "exit_code": error.exit_code}}
 
 
 # ------------------------------------------------------------------------------------------------ checking
@@ -149,6 +156,36 @@ def _settle(request: Mapping[str, Any]) -> Answer:
     }
 
 
+def _settle_together(request: Mapping[str, Any]) -> Answer:
+    """The same for several runs; those that are not there yet are trained at once where that pays."""
+    began = time.monotonic()
+    requests = [{**each, "do": "settle", "index": request["index"]} for each in request["requests"]]
+    fresh: dict[int, Prepared] = {}
+    answers: dict[int, Answer] = {}
+    for place, each in enumerate(requests):
+        try:
+            prepared = prepare(each["description"])
+        except RegimenError as wrong:
+            answers[place] = _told(wrong)
+            continue
+        if content_of(prepared) in {**each["index"], **each["known"]}:
+            answers[place] = answer(each)
+        else:
+            fresh[place] = prepared
+    found = run_together(list(fresh.values()), most=request["most"])
+    seconds = (time.monotonic() - began) / len(requests)
+    for index, (place, prepared) in enumerate(fresh.items()):
+        outcome = found.get(index)
+        if outcome is None:
+            answers[place] = _told(Stopped("had not begun when the study was asked to stop."))
+        elif isinstance(outcome.error, _NO_RESULT):
+            answers[place] = _told(outcome.error)
+        else:
+            folder, content = str(outcome.record.folder), content_of(prepared)
+            answers[place] = {"folder": folder, "content": content, "found": False, "seconds": seconds}
+    return {"answers": [answers[place] for place in range(len(requests))], "modules": _modules()}
+
+
 def _wait_for(folder: str | None) -> None:
     """For a run that is being trained: on a cluster, or by what is left of a study that was killed."""
     while folder and is_locked(Path(folder)):
@@ -188,7 +225,7 @@ def _ended(train: Callable[[], Record], folder: Callable[[], Path | None]) -> Re
     """The record, also of a run that went wrong by itself: that is what the study wants to know."""
     try:
         return train()
-    except (DiskFull, Stopped, RecordError, ResumeRefused):
+    except _NO_RESULT:
         raise
     except RegimenError:
         left = folder()
@@ -236,5 +273,6 @@ def _seconds_of_one(record: Record, unit: str) -> float | None:
 _REQUESTS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
     "check": _check,
     "settle": _settle,
+    "settle together": _settle_together,
     "measure": _measure,
 }

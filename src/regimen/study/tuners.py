@@ -142,9 +142,12 @@ def rungs(settings: int, epochs: float, eta: float, min_epochs: float) -> list[R
     """
     most = math.floor(math.log(settings) / math.log(eta) + 1e-9)
     levels = min(most, math.floor(math.log(epochs / min_epochs) / math.log(eta) + 1e-9)) if epochs > min_epochs else 0
-    counts = [max(1, math.floor(settings / eta**level + 1e-9)) for level in range(levels + 1)]
-    lengths = [math.ceil(epochs / eta ** (levels - level) - 1e-9) for level in range(levels)]
-    return [Rung(count, length) for count, length in zip(counts, [*lengths, epochs], strict=True)]
+    found: dict[float, int] = {}
+    for level in range(levels + 1):
+        length = epochs if level == levels else math.ceil(epochs / eta ** (levels - level) - 1e-9)
+        # Of two rungs that round to the same length, the one with more settings counts.
+        found.setdefault(length, max(1, math.floor(settings / eta**level + 1e-9)))
+    return [Rung(count, length) for length, count in found.items()]
 
 
 def settings_of(method: Method, space: Space) -> list[Setting]:

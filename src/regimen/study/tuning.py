@@ -27,6 +27,7 @@ from regimen.records.reader import load
 from regimen.study.checking import courses
 from regimen.study.course import Course
 from regimen.study.description import TuneSpec, described, read_tune
+from regimen.study.grouping import grouped, one_request
 from regimen.study.outcome import epochs_of, judged, reached
 from regimen.study.report import StudyReport, reported, write_study_report
 from regimen.study.trial import Place, Status, Trial, Wanted
@@ -52,6 +53,8 @@ class Study:
     pending: set[Place] = field(default_factory=set)
     discarded: set[str] = field(default_factory=set)
     """Folders of runs whose checkpoints are gone."""
+    singly: set[Place] = field(default_factory=set)
+    """Runs whose process ended while it trained several."""
 
     def finish(self, *, train: bool = True) -> None:
         """Does every run that is wanted, or takes into the log what ran elsewhere, and trains nothing.
@@ -77,11 +80,23 @@ class Study:
         if self.stopping or not self.workshop.num_free:
             return
         waiting = [(course, run) for course, run in self.wanted() if run.place not in self.pending]
-        for course, run in waiting[: self.workshop.num_free]:
-            self.pending.add(run.place)
-            self.workshop.submit(_request(course, run, train))
+        replicas = self.spec.tune.replicas if train else "off"
+        groups = grouped(waiting, replicas, self.workshop.processes, self.singly)
+        for group in groups[: self.workshop.num_free]:
+            self.pending |= {run.place for _, run in group}
+            self.workshop.submit(one_request([_request(course, run, train) for course, run in group], replicas))
 
     def _take(self, answer: Answer) -> None:
+        if answer.died is not None and "requests" in answer.request:  # one of them may have killed the others
+            places = {Place(*request["place"]) for request in answer.request["requests"]}
+            self.singly |= places
+            self.pending -= places
+            self.workshop.look_up(_index(self.log.folder))  # what each has saved is gone on with
+            return
+        for part in answer.parts():
+            self._take_one(part)
+
+    def _take_one(self, answer: Answer) -> None:
         if "absent" in answer.body:
             return  # and stays pending, so that it is not looked for again
         place = Place(*answer.request["place"])

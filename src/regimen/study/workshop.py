@@ -31,6 +31,13 @@ class Answer(NamedTuple):
     error: RegimenError | None
     """What our own checks or the run raised, where there is no record of it."""
 
+    def parts(self) -> list[Answer]:
+        """One answer for each run, where several were asked for together."""
+        if "answers" not in self.body:
+            return [self]
+        pairs = zip(self.request["requests"], self.body["answers"], strict=True)
+        return [Answer(request, body, None, _error(body.get("error"))) for request, body in pairs]
+
 
 class Workshop:
     """`processes` requests at the same time, forked from `warm`; None starts a process for this workshop alone."""
@@ -73,6 +80,10 @@ class Workshop:
     @property
     def is_idle(self) -> bool:
         return not self._requests
+
+    def look_up(self, index: Mapping[str, str]) -> None:
+        """Has later requests find these runs, by content hash, instead of those known before."""
+        self._index = index
 
     def submit(self, request: Mapping[str, Any]) -> None:
         """Starts work on a request, a mapping that JSON can hold."""

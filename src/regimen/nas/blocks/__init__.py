@@ -1,0 +1,1 @@
+"""Blocks that search spaces are made of."""

@@ -1,0 +1,222 @@
+"""Measures what the architectures of a space cost, and keeps what was measured.
+
+Multiply-adds are those of convolutions, linear layers and attention's products, counted in one forward pass of each
+choice. Milliseconds are the median of many passes of one row after a warm-up; the cost of a
+network is the sum of its pieces, so what is saved or lost by running them together is not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from regimen.errors import Problem, Refused
+from regimen.nas.cost import Cost, CostTable, Range, Unit
+from regimen.nas.jointcost import JointCost, Table
+from regimen.nas.searchspace import Inputs, SearchSpace
+from regimen.nas.space import Architecture
+from regimen.nas.supernet import Part, Supernet
+
+ROUNDS, WARM_UP = 21, 3
+"""Passes of every piece for milliseconds, in turns, and those before that do not count."""
+
+
+_FORMAT = 1
+"""Of the kept tables; to be raised when they would be measured otherwise."""
+
+
+class Measured(NamedTuple):
+    """The cost of one piece, and how far its measurements lie apart."""
+
+    cost: float
+    spread: float = 0.0
+
+
+def cost_table(
+    of: SearchSpace | Supernet,
+    inputs: Inputs,
+    unit: Unit,
+    *,
+    cache: Path | None = None,
+    device: torch.device | str | None = None,
+) -> CostTable | JointCost:
+    """What each choice adds to the cost of a network, for one row of `inputs`.
+
+    `params` are those of networks, not of the supernet. `device` matters for `ms` of a space alone (unset: the CPU); a
+    supernet is timed where it is. With `cache`, a folder, the table is read from there if it was measured before for
+    the same modules, inputs, device and version of torch; a damaged file is measured again. The supernet and torch's
+    generator stay as they are.
+    """
+    with torch.random.fork_rng(devices=[]):
+        net = of if isinstance(of, Supernet) else of.make_supernet(inputs).to(device or "cpu")
+        row = torch.zeros(1, *inputs[:3], device=next(net.parameters()).device)
+        file = cache / f"costs-{_key(net, inputs, unit, row.device)}.json" if cache else None
+        if file and (kept := _read(file, net, unit)) is not None:
+            return kept
+        with torch.no_grad(), _evaluating(net):
+            parts = list(net.parts(row))
+            pieces = {(id(part.module), id(part.inputs)): part for part in parts}
+            measured = dict(zip(pieces, _measure(list(pieces.values()), unit), strict=True))
+    found = _added([(part, measured[id(part.module), id(part.inputs)]) for part in parts], net.space.sizes, unit)
+    if file:
+        _write(file, found)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ measuring
+
+
+def _measure(parts: Sequence[Part], unit: Unit) -> Iterable[Measured]:
+    if unit == "params":
+        return [Measured(sum(parameter.numel() for parameter in part.module.parameters())) for part in parts]
+    if unit == "mmac":
+        return [Measured(multiply_adds(part.module, part.inputs) / 1e6) for part in parts]
+    return _timed(parts)
+
+
+def multiply_adds(module: nn.Module, inputs: Tensor) -> int:
+    """Of one forward pass: convolutions, linear layers, products of matrices."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(inputs)
+    return int(counter.get_total_flops()) // 2
+
+
+def _timed(parts: Sequence[Part]) -> list[Measured]:
+    """In turns, so that a busy moment of the machine does not fall on one piece alone."""
+    times_RP = np.array([[_milliseconds(part) for part in parts] for _ in range(WARM_UP + ROUNDS)])[WARM_UP:]
+    low, middle, high = np.percentile(times_RP, [25, 50, 75], axis=0)
+    return [Measured(float(cost), float(spread)) for cost, spread in zip(middle, high - low, strict=True)]
+
+
+def _milliseconds(part: Part) -> float:
+    on_gpu = part.inputs.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize(part.inputs.device)
+    began = time.perf_counter()
+    part.module(part.inputs)
+    if on_gpu:
+        torch.cuda.synchronize(part.inputs.device)
+    return 1e3 * (time.perf_counter() - began)
+
+
+def _added(parts: Iterable[tuple[Part, Measured]], sizes: tuple[int, ...], unit: Unit) -> CostTable | JointCost:
+    """The spread of a network: the root of the sum of squares of its pieces' largest, which are apart in time."""
+    base, squares = 0.0, 0.0
+    costs: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    spreads: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    for part, (cost, spread) in parts:
+        if not part.positions:
+            base, squares = base + cost, squares + spread**2
+            continue
+        shape = [sizes[position] for position in part.positions]
+        costs.setdefault(part.positions, np.zeros(shape))[part.choices] += cost
+        spreads.setdefault(part.positions, np.zeros(shape))[part.choices] += spread**2
+    whole = float(np.sqrt(squares + sum(table.max() for table in spreads.values())))
+    if all(len(positions) == 1 for positions in costs):
+        layers = tuple(costs.get((place,), np.zeros(size)) for place, size in enumerate(sizes))
+        return CostTable(unit, base, layers, whole)
+    return JointCost(unit, base, tuple(Table(*item) for item in sorted(costs.items())), sizes, whole)
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """With running statistics, which are not moved; afterwards each module is as it was."""
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+# -------------------------------------------------------------------------------------------------------- keeping
+
+
+def _key(net: Supernet, inputs: Inputs, unit: Unit, device: torch.device) -> str:
+    """What a table is of: every module with its sizes, the inputs, and for times the machine and its threads."""
+    machine: list[str] = []
+    if unit == "ms":
+        chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+        machine = [device.type, chip, platform.machine(), str(torch.get_num_threads())]
+    space = [net.space.name, repr(net.space.sizes), repr(net.space.choices), type(net).__qualname__, repr(net)]
+    parts = [str(_FORMAT), *space, repr(tuple(inputs)), unit, torch.__version__, *machine]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
+
+
+def _write(file: Path, cost: CostTable | JointCost) -> None:
+    named = {"unit": cost.unit, "base": cost.base, "spread": cost.spread}
+    tables = [{"positions": list(t.positions), "costs": t.costs.tolist()} for t in _tables(cost)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, suffix=".tmp") as beside:
+        json.dump({**named, "tables": tables}, beside)
+    Path(beside.name).replace(file)  # whoever measures the same at once never reads half a file
+
+
+def _read(file: Path, net: Supernet, unit: Unit) -> CostTable | JointCost | None:
+    try:
+        found = json.loads(file.read_text())
+        tables = tuple(Table(tuple(t["positions"]), np.array(t["costs"], dtype=np.float64)) for t in found["tables"])
+        base, spread = float(found["base"]), float(found["spread"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if any(len(table.positions) != 1 for table in tables):
+        return JointCost(unit, base, tables, net.space.sizes, spread)
+    return CostTable(unit, base, tuple(table.costs for table in tables), spread)
+
+
+# ---------------------------------------------------------------------------------------------------------- using
+
+
+def expected_from(cost: CostTable | JointCost, arch_params: Sequence[Tensor]) -> Tensor:
+    """The mean cost where each place is chosen by the softmax of its row of architecture parameters: a scalar that can
+    be differentiated. `arch_params` is one row a place, (1, K) or (K,), as supernets keep them.
+    """
+    rows = [parameters.reshape(-1).softmax(dim=0) for parameters in arch_params]
+    total = rows[0].new_tensor(cost.base)
+    for positions, costs in _tables(cost):
+        part = torch.as_tensor(costs, dtype=rows[0].dtype, device=rows[0].device)
+        for position in positions:
+            part = torch.tensordot(rows[position], part, dims=1)
+        total = total + part
+    return total
+
+
+def compare(cost: Cost, first: Architecture, second: Architecture) -> int:
+    """-1 where the first costs less, 1 where it costs more, 0 where both are the same architecture or counted equal.
+
+    Raises `Refused` where their measured costs lie nearer than measurements of one of them do.
+    """
+    one, other = cost.of([first, second])
+    if first != second and cost.spread and abs(one - other) < cost.spread:
+        text = f"{one:g} and {other:g} {cost.unit} differ by less than {cost.spread:g}, the spread of the measurements."
+        raise Refused(Problem("cost", text, "Compare by mmac or params, or measure on a quiet machine."))
+    return int(np.sign(one - other))
+
+
+def check_resolution(cost: Cost, wanted: Range, place: str = "strategy.search.cost") -> None:
+    """Raises `Refused` for a range that is narrower than the spread of the measurements: chance would decide."""
+    if wanted.high is not None and wanted.high - wanted.low < cost.spread:
+        text = f"wants {wanted.low:g} to {wanted.high:g} {cost.unit}, which is narrower than the spread of the "
+        fix = "Widen the range, or measure on a quiet machine."
+        raise Refused(Problem(place, f"{text}measurements, {cost.spread:g} {cost.unit}.", fix))
+
+
+def _tables(cost: CostTable | JointCost) -> Iterator[Table]:
+    if isinstance(cost, JointCost):
+        yield from cost.tables
+    else:
+        yield from (Table((place,), layer) for place, layer in enumerate(cost.layers))

@@ -1,0 +1,84 @@
+"""A small chain of layers: a space that can be enumerated, for demonstrations and tests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from regimen.nas.searchspace import Inputs, SearchSpace
+from regimen.nas.space import Architecture, Space
+from regimen.nas.supernet import Supernet
+
+CHOICES = ("skip", "mlp", "conv")
+
+
+class Chain(SearchSpace):
+    """Layers that skip, mix channels, or convolve each channel and then mix: 3 choices each, 243 networks of 5 layers.
+
+    Counting parameters says little about which is best here (Kendall's tau about 0.2), so the supernet has to.
+    """
+
+    name = "chain"
+
+    widths: Annotated[list[int], Field(min_length=1, description="channels of each layer")] = [8, 12, 12, 16, 16]
+    stride_at: Annotated[list[int], Field(description="layers (from 0) that halve height and width")] = [1]
+    stem_stride: Annotated[
+        int, Field(ge=1, le=4, description="of the first convolution; larger for larger pictures")
+    ] = 1
+
+    @property
+    def space(self) -> Space:
+        depth = len(self.widths)
+        return Space("chain", (len(CHOICES),) * depth, (CHOICES,) * depth)
+
+    def make_supernet(self, inputs: Inputs) -> Supernet:
+        every = [range(len(CHOICES))] * len(self.widths)
+        layers = [[self._choice(layer, choice) for choice in choices] for layer, choices in enumerate(every)]
+        return Supernet(self.space, self._stem(inputs), layers, self._head(inputs))
+
+    def make_network(self, architecture: Architecture, inputs: Inputs) -> nn.Module:
+        chosen = self.space.check(architecture)
+        layers = [self._choice(layer, choice) for layer, choice in enumerate(chosen)]
+        return nn.Sequential(self._stem(inputs), *layers, self._head(inputs))
+
+    def _stem(self, inputs: Inputs) -> nn.Module:
+        width = self.widths[0]
+        convolution = nn.Conv2d(inputs.channels, width, 3, self.stem_stride, padding=1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
+
+    def _head(self, inputs: Inputs) -> nn.Module:
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.widths[-1], inputs.num_classes))
+
+    def _choice(self, layer: int, choice: int) -> nn.Module:
+        width_in, width = self.widths[max(0, layer - 1)], self.widths[layer]
+        return Residual(width_in, width, 2 if layer in self.stride_at else 1, CHOICES[choice])
+
+
+class Residual(nn.Module):
+    """A shortcut plus one of the choices: (B, C_in, H, W) to (B, C, H / stride, W / stride)."""
+
+    def __init__(self, width_in: int, width: int, stride: int, choice: str) -> None:
+        super().__init__()
+        same = width_in == width and stride == 1
+        self.shortcut = nn.Identity() if same else _normed(nn.Conv2d(width_in, width, 1, stride, bias=False))
+        self.change: nn.Module | None = None
+        if choice == "mlp":
+            wide = 3 * width_in
+            self.change = nn.Sequential(
+                _normed(nn.Conv2d(width_in, wide, 1, stride, bias=False)),
+                nn.ReLU(),
+                _normed(nn.Conv2d(wide, width, 1, bias=False)),
+            )
+        elif choice == "conv":
+            each = nn.Conv2d(width_in, width_in, 3, stride, padding=1, groups=width_in, bias=False)
+            self.change = nn.Sequential(_normed(each), nn.ReLU(), _normed(nn.Conv2d(width_in, width, 1, bias=False)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.shortcut(inputs)
+        return outputs if self.change is None else (outputs + self.change(inputs)).relu()
+
+
+def _normed(convolution: nn.Conv2d) -> nn.Module:
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels))
