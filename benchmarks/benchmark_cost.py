@@ -306,7 +306,7 @@ def compare_growth(counts: list[int], repeats: int, epochs: int, folder: Path) -
                     each.number for each in reports[ways[0]].standings
                 ]
                 cells = (f"{middle:.2f}", f"{first / middle:.2f}", "yes" if same else "NO")
-                rows.append((f"{task}, {way[0]} processes, replicas {way[1]}", *cells))
+                rows.append((f"{task}, {way[0]} process{'es' * (way[0] > 1)}, replicas {way[1]}", *cells))
     head = (f"16 runs of {epochs} epochs", "wall s", "faster", "same ranking")
     table(f"c. More processes and replicas, on {len(os.sched_getaffinity(0))} cores, n = {repeats}", head, rows)
 

@@ -61,7 +61,8 @@ def logits(net: ElasticLoraSupernet, architecture: Sequence[int]) -> Tensor:
     net.set_forward_state("single")
     net.set_activate_architecture(architecture)
     with torch.no_grad():
-        return net(ids())
+        found: Tensor = net(ids())
+    return found
 
 
 # ------------------------------------------------------------------ the space
@@ -114,6 +115,23 @@ def test_a_network_with_the_shared_weights_gives_the_same_bits(scaling: str) -> 
         outputs.append(logits(net, architecture))
         assert torch.equal(logits(network, (0,) * 16), outputs[-1])
     assert not torch.equal(outputs[0], outputs[1])
+
+
+def test_the_state_holds_the_adapters_alone() -> None:
+    net, other = supernet(), supernet()
+    state = net.state_dict()
+    assert sum(tensor.numel() for tensor in state.values()) == 81_920
+    with torch.no_grad():
+        for tensor in state.values():
+            tensor.mul_(2)
+    before = logits(other, (1,) * 16)
+    wrapped, wrapper = nn.Sequential(net), nn.Sequential(other)  # as a trainer may hold them
+    wrapper.load_state_dict(wrapped.state_dict())
+    assert torch.equal(logits(other, (1,) * 16), logits(net, (1,) * 16))
+    assert not torch.equal(logits(other, (1,) * 16), before)
+    state.pop("model.model.layers.0.mlp.up_proj.lora_A")
+    with pytest.raises(RuntimeError, match=r"Missing key.*up_proj\.lora_A"):
+        other.load_state_dict(state)
 
 
 def test_untrained_adapters_change_nothing() -> None:
@@ -323,6 +341,6 @@ def test_what_does_not_belong_together_is_refused() -> None:
         assert task({"name": "digits"}).language
     plugin = find("elastic_lora", ["space"], Path("nowhere"))
     with pytest.raises(SpecError, match=r"the task brings none. Use the task lora_ranks"):
-        assert plugin.make(plugin.settings()()).space
+        assert plugin.make(plugin.settings().model_validate({})).space
     with pytest.raises(ValidationError, match="sortin"):
         task({"name": "sortin"})

@@ -102,17 +102,19 @@ def test_runs_at_once_leave_what_they_leave_one_by_one(task: Any, optimizer: dic
 
 
 def test_those_that_diverge_end_where_they_would_and_the_others_go_on() -> None:
-    specs = [spec(lr=lr, epochs=12) for lr in (0.01, 3.0, 1.0, 0.3, 0.02)]
+    specs = [spec(lr=lr, epochs=12) for lr in (0.01, 3.0, 1.0, 0.3, 0.02, 1e25)]
     outcomes = together(specs)
-    assert [outcome.record.status for outcome in outcomes] == ["completed", *["diverged"] * 3, "completed"]
-    assert len({outcome.record.state["step"] for outcome in outcomes}) == 4
+    assert [outcome.record.status for outcome in outcomes] == ["completed", *["diverged"] * 3, "completed", "diverged"]
+    assert len({outcome.record.state["step"] for outcome in outcomes}) == 5
+    assert all("trained at once with 5 others" in outcome.record.notes[0] for outcome in outcomes)
     for outcome, one in zip(outcomes, specs, strict=True):
         assert_alike(outcome.record, alone(one), rel=1e-3)
         assert isinstance(outcome.error, Diverged) == (outcome.record.status == "diverged")
 
 
 def test_a_schedule_is_followed_by_each() -> None:
-    specs = [spec(lr=lr) for lr in (0.01, 0.02)]
+    """To the middle of an epoch."""
+    specs = [spec(lr=lr, budget={"steps": 10}) for lr in (0.01, 0.02)]
     specs[0]["strategy"] |= {"name": "lr_schedule", "lr_sched_epochs": [1], "lr_sched_factors": [0.1]}
     for outcome, one in zip(together(specs), specs, strict=True):
         assert_alike(outcome.record, alone(one))
@@ -342,7 +344,7 @@ def test_runs_whose_process_dies_together_are_done_one_by_one() -> None:
     assert report.tasks[0].statuses == {"completed": 12}
     records = [regimen.load(path.parent) for path in Path("killed").rglob("spec.yaml")]
     assert [record.status for record in records] == ["completed"] * 12
-    assert all(record.resumes == [0] for record in records)
+    assert all(record.resumes == [0] or "trained by itself" in record.notes[0] for record in records)
 
 
 def test_asked_to_stop_they_all_save_and_those_that_wait_do_not_begin() -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,16 @@ def test_a_path_learns(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("name", CHAINS)
+def test_all_choices_of_a_layer_give_one_shape_for_odd_sizes_too(name: str) -> None:
+    net = make(name).make_supernet(Inputs(1, 27, 25, 5)).eval()
+    outputs = net.stem(torch.zeros(1, 1, 27, 25))
+    for layer in net.layers:
+        made = [choice(outputs) for choice in layer]
+        assert len({each.shape for each in made}) == 1
+        outputs = made[0]
+
+
 def test_a_layer_without_any_group_still_makes_a_network() -> None:
     space = make("sgnas")
     network = space.make_network((3,) * 126, SMALL)
@@ -392,8 +403,6 @@ def test_times_come_with_their_spread_and_finer_comparisons_are_refused() -> Non
     assert cost.spread > 0
     one = (0, 0, 0, 0, 0)
     assert compare(cost, one, one) == 0
-    from dataclasses import replace
-
     with pytest.raises(Refused, match=r"differ by less than .*, the spread of the measurements"):
         compare(replace(cost, spread=high), (0, 0, 0, 0, 0), (1, 1, 1, 1, 1))
     assert compare(replace(cost, spread=1e-9), (0, 0, 0, 0, 0), (1, 1, 1, 1, 1)) == -1

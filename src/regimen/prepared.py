@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from regimen.agents import with_agents
 from regimen.choices import CheckedSpec
 from regimen.document import Document, check, read_document
 from regimen.endings import plugins_named
@@ -52,6 +53,7 @@ def prepare(source: str | Path | Mapping[str, Any] | Document, overrides: Iterab
     Raises `SpecError` for settings and `DataError` for files; what the strategy and preflight say is in `findings`.
     """
     document = (source if isinstance(source, Document) else read_document(source)).with_overrides(overrides)
+    document = with_agents(document)
     spec = check(document, CheckedSpec, usual_places())
     _check_writable(spec.output)
     with plugins_named(spec.task.plugin, spec.strategy.plugin):

@@ -87,9 +87,9 @@ class Trainer:
 
     `loss(model, batch)` returns a `Loss`: a sum and its count, so that a step of several micro-batches and processes
     divides by the count of all of them; or an iterator of losses of one batch, each taken backward before the next is
-    computed (paths of a supernet). A count of 0 adds a gradient without taking part in the mean. `evaluate()` returns `valid/...` numbers; it is called in evaluation mode
-    without gradients. `one_by_one(batch)` splits a batch into (name of the row, batch of that row), to name the row
-    that is not finite.
+    computed (paths of a supernet). A count of 0 adds a gradient without taking part in the mean. `evaluate()` returns
+    `valid/...` numbers; it is called in evaluation mode without gradients. `one_by_one(batch)` splits a batch into
+    (name of the row, batch of that row), to name the row that is not finite.
 
     `train()` returns the last numbers, or those of the best checkpoint where one was asked for. Raises `Diverged`
     before the step that a loss or gradient that is not finite would have made, `Stopped` after saving when asked to

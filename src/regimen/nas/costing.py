@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from regimen.nas.searchspace import Inputs, SearchSpace
 from regimen.nas.space import Architecture
 from regimen.nas.supernet import Part, Supernet
 
-ROUNDS, WARM_UP = 21, 3
+ROUNDS, WARM_UP = 22, 3
 """Passes of every piece for milliseconds, in turns, and those before that do not count."""
 
 
@@ -39,10 +40,10 @@ _FORMAT = 1
 
 
 class Measured(NamedTuple):
-    """The cost of one piece, and how far its measurements lie apart."""
+    """The cost of one piece, and by how much a second measurement of it is larger."""
 
     cost: float
-    spread: float = 0.0
+    difference: float = 0.0
 
 
 def cost_table(
@@ -70,7 +71,7 @@ def cost_table(
             parts = list(net.parts(row))
             pieces = {(id(part.module), id(part.inputs)): part for part in parts}
             measured = dict(zip(pieces, _measure(list(pieces.values()), unit), strict=True))
-    found = _added([(part, measured[id(part.module), id(part.inputs)]) for part in parts], net.space.sizes, unit)
+    found = _summed([(part, measured[id(part.module), id(part.inputs)]) for part in parts], net.space.sizes, unit)
     if file:
         _write(file, found)
     return found
@@ -95,10 +96,12 @@ def multiply_adds(module: nn.Module, inputs: Tensor) -> int:
 
 
 def _timed(parts: Sequence[Part]) -> list[Measured]:
-    """In turns, so that a busy moment of the machine does not fall on one piece alone."""
+    """In turns, so that a busy moment of the machine does not fall on one piece alone; every other round is the second
+    measurement.
+    """
     times_RP = np.array([[_milliseconds(part) for part in parts] for _ in range(WARM_UP + ROUNDS)])[WARM_UP:]
-    low, middle, high = np.percentile(times_RP, [25, 50, 75], axis=0)
-    return [Measured(float(cost), float(spread)) for cost, spread in zip(middle, high - low, strict=True)]
+    costs, first, second = (np.median(times, axis=0) for times in (times_RP, times_RP[::2], times_RP[1::2]))
+    return [Measured(*map(float, piece)) for piece in zip(costs, second - first, strict=True)]
 
 
 def _milliseconds(part: Part) -> float:
@@ -112,23 +115,26 @@ def _milliseconds(part: Part) -> float:
     return 1e3 * (time.perf_counter() - began)
 
 
-def _added(parts: Iterable[tuple[Part, Measured]], sizes: tuple[int, ...], unit: Unit) -> CostTable | JointCost:
-    """The spread of a network: the root of the sum of squares of its pieces' largest, which are apart in time."""
-    base, squares = 0.0, 0.0
+def _summed(parts: Sequence[tuple[Part, Measured]], sizes: tuple[int, ...], unit: Unit) -> CostTable | JointCost:
+    """The table, with the most by which the two measurements of any architecture differ as its spread."""
+    low, high = _added([(part, measured.difference) for part, measured in parts], sizes, unit).reach()
+    return replace(
+        _added([(part, measured.cost) for part, measured in parts], sizes, unit), spread=max(abs(low), abs(high))
+    )
+
+
+def _added(parts: Sequence[tuple[Part, float]], sizes: tuple[int, ...], unit: Unit) -> CostTable | JointCost:
+    base = 0.0
     costs: dict[tuple[int, ...], NDArray[np.float64]] = {}
-    spreads: dict[tuple[int, ...], NDArray[np.float64]] = {}
-    for part, (cost, spread) in parts:
-        if not part.positions:
-            base, squares = base + cost, squares + spread**2
-            continue
-        shape = [sizes[position] for position in part.positions]
-        costs.setdefault(part.positions, np.zeros(shape))[part.choices] += cost
-        spreads.setdefault(part.positions, np.zeros(shape))[part.choices] += spread**2
-    whole = float(np.sqrt(squares + sum(table.max() for table in spreads.values())))
+    for part, cost in parts:
+        if part.positions:
+            shape = [sizes[position] for position in part.positions]
+            costs.setdefault(part.positions, np.zeros(shape))[part.choices] += cost
+        else:
+            base += cost
     if all(len(positions) == 1 for positions in costs):
-        layers = tuple(costs.get((place,), np.zeros(size)) for place, size in enumerate(sizes))
-        return CostTable(unit, base, layers, whole)
-    return JointCost(unit, base, tuple(Table(*item) for item in sorted(costs.items())), sizes, whole)
+        return CostTable(unit, base, tuple(costs.get((place,), np.zeros(size)) for place, size in enumerate(sizes)))
+    return JointCost(unit, base, tuple(Table(*item) for item in sorted(costs.items())), sizes)
 
 
 @contextmanager

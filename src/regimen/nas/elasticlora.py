@@ -26,6 +26,7 @@ from regimen.nas.space import Architecture, Space
 from regimen.nas.supernet import Part, Supernet
 
 Scaling = Literal["rank", "fixed"]
+_TRAINED = ("lora_A", "lora_B")
 
 
 class RankGroup(NamedTuple):
@@ -54,7 +55,7 @@ class Adapters:
 
     def alpha_of(self, rank: int) -> int:
         """The alpha that gives this scale as alpha / rank, a whole number where it is one."""
-        alpha = self.alpha if self.scaling == "rank" else self.alpha * rank / self.largest
+        alpha = self.alpha if self.scaling == "rank" else self.alpha
         return int(alpha) if alpha == int(alpha) else cast(int, alpha)  # PEFT says int, and divides
 
 
@@ -98,7 +99,8 @@ class ElasticLoraSupernet(Supernet):
     """A language model with frozen weights and elastic adapters: token ids (B, T) to logits (B, T, V).
 
     Padding is on the right, where a causal model does not look back from, so no mask is needed. In the states that add
-    choices, the ranks of a group are added at no more cost than that of the largest.
+    choices, the ranks of a group are added at no more cost than that of the largest. Its state holds the adapters
+    alone: the frozen model comes from where it came from.
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[RankGroup], adapters: Adapters) -> None:
@@ -114,6 +116,8 @@ class ElasticLoraSupernet(Supernet):
             self.elastic.append([layer for _, layer in made])
         self.adapters = adapters
         self.model = model
+        self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_frozen_is_there)  # type: ignore[no-untyped-call]
         self.activate()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -139,10 +143,10 @@ class ElasticLoraSupernet(Supernet):
         for number, (group, layers) in enumerate(zip(self.groups, self.elastic, strict=True)):
             for layer in layers:
                 wide, narrow = layer.base.in_features, layer.base.out_features
-                given = torch.zeros(*inputs.shape, wide)
+                given = torch.zeros(*inputs.shape, wide, device=inputs.device)
                 for choice, rank in enumerate(group.ranks):
-                    change = nn.Sequential(nn.Linear(wide, rank, bias=False), nn.Linear(rank, narrow, bias=False))
-                    yield Part((number,), (choice,), change, given)
+                    down, up = nn.Linear(wide, rank, bias=False), nn.Linear(rank, narrow, bias=False)
+                    yield Part((number,), (choice,), nn.Sequential(down, up).to(inputs.device), given)
 
     def cost_table(self) -> CostTable:
         """Parameters of the adapters, `r * (I + O)` for each linear layer: an exact sum."""
@@ -161,11 +165,12 @@ class ElasticLoraSupernet(Supernet):
         }
 
     def inherited(self, architecture: Architecture) -> dict[str, Tensor]:
-        """The frozen weights and the adapter, as a state for a network that has these ranks alone."""
-        state: dict[str, Tensor] = dict(self.state_dict())
-        for name, (down, up) in self.adapter(architecture).items():
-            state[f"model.{name}.lora_A"], state[f"model.{name}.lora_B"] = down, up
-        return state
+        """The adapter as a state for a network that has these ranks alone."""
+        return {
+            f"model.{name}.{part}": tensor
+            for name, pair in self.adapter(architecture).items()
+            for part, tensor in zip(("lora_A", "lora_B"), pair, strict=True)
+        }
 
     def export(self, architecture: Architecture, folder: Path, base_model: str = "") -> None:
         """Writes one architecture as an adapter that PEFT loads: `adapter_config.json`, `adapter_model.safetensors`.
@@ -245,6 +250,15 @@ def grouped(
         RankGroup(f"{block}.{label}".lstrip("."), tuple(modules), of_group)
         for (block, label), (modules, of_group) in found.items()
     ]
+
+
+def _without_frozen(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]) -> None:
+    for name in [name for name in state if name.startswith(prefix) and not name.endswith(_TRAINED)]:
+        del state[name]
+
+
+def _frozen_is_there(module: nn.Module, keys: Any) -> None:
+    keys.missing_keys[:] = [name for name in keys.missing_keys if name.endswith(_TRAINED)]
 
 
 def _linear(model: nn.Module, name: str) -> nn.Linear:

@@ -124,7 +124,7 @@ def ranking_report(
     `DataError` for lengths that differ, fewer than 5 architectures, or a truth that is not finite.
     """
     given = np.asarray(estimates, dtype=float)
-    trials_NT = np.asarray(truth, dtype=float).reshape(len(given), -1) if np.size(truth) else np.zeros((0, 1))
+    trials_NT = np.atleast_2d(np.asarray(truth, dtype=float).T).T
     others = {name: np.asarray(values, dtype=float) for name, values in (baselines or {}).items()}
     _check(given, trials_NT, others)
     mean = trials_NT.mean(axis=1)
@@ -147,7 +147,7 @@ def _check(given: Numbers, trials_NT: Numbers, others: Mapping[str, Numbers]) ->
     if len(given) < _FEWEST:
         fix = f"Give {_FEWEST} or more."
         raise DataError(Problem(place, f"has {len(given)} architectures: too few to rank.", fix))
-    wrong = [f"{name} has {len(values)}" for name, values in others.items() if len(values) != len(given)]
+    wrong = [f"{name} has {len(v)}" for name, v in {"truth": trials_NT, **others}.items() if len(v) != len(given)]
     if wrong:
         raise DataError(Problem(place, f"has {len(given)} estimates, and {wrong[0]}.", "Give one number for each."))
     if not np.isfinite(trials_NT).all() or not all(np.isfinite(values).all() for values in others.values()):

@@ -189,7 +189,10 @@ class ArchitectureRun:
                 raise _stopped(recorded, run)
         self._tell(run, search, recorded)
         found = search.found()
-        everything = {"found": _json(found), "history": [_json(each) for each in search.history]}
+        everything = {
+            "found": _json(found),
+            "history": [[list(each.architecture), each.quality] for each in search.history],
+        }
         replace_file(self.run.artifacts / "search.json", json.dumps(everything, indent=1).encode())
         self.run.note(f"the search judged {found.num_judged} networks and found {_written(found.architecture)}.")
         return _json(found), max(1, len(search.history))

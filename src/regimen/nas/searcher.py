@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _TRIES = 200
 """How often a searcher's own way is tried for an architecture that is new, before a random one is taken."""
+_FEW = 20
+"""Random draws before a small space is listed."""
 _ENUMERABLE = 20_000
 """Spaces up to this size are listed when random draws find nothing new, so that they can be searched to the end."""
 
@@ -155,31 +157,39 @@ class Searcher:
 
     def several(self, number: int, make: Callable[[], Architecture] | None = None) -> list[Architecture]:
         """Up to `number` new ones, no more than may be asked for."""
-        found = (self.new(make) for _ in range(min(number, self.left)))
-        return [architecture for architecture in found if architecture is not None]
+        found: list[Architecture] = []
+        while len(found) < number and self.left > 0:
+            architecture = self.new(make)
+            if architecture is None:
+                break
+            found.append(architecture)
+        return found
 
     def _candidates(self, make: Callable[[], Architecture] | None) -> Iterator[Architecture]:
         for _ in range(_TRIES if make else 0):
             yield make()  # type: ignore[misc]  # not called without one
-        for _ in range(_TRIES):
+        small = self.problem.space.num_architectures <= _ENUMERABLE
+        for _ in range(_FEW if small else _TRIES):
             try:
                 yield self.problem.random(self.generator)
             except Refused:
                 if not self._seen:
                     raise
                 break  # some keep the limits, so they can be kept: there are few
-        if self.problem.space.num_architectures <= _ENUMERABLE:
-            left = [architecture for architecture in self._everything() if self.is_new(architecture)]
+        if small:
+            left = self._unseen()
             if left:
                 yield left[int(self.generator.integers(len(left)))]
 
-    def _everything(self) -> list[Architecture]:
-        """Each network that keeps the limits, once."""
+    def _unseen(self) -> list[Architecture]:
+        """Each network that keeps the limits and was not asked for, once."""
         if self._listed is None:
             every = list(self.problem.space.everything())
             kept = zip(every, self.problem.allowed(every), strict=True)
-            forms = {self.problem.space.canonical(each): each for each, allowed in reversed(list(kept)) if allowed}
-            self._listed = list(reversed(forms.values()))
+            self._listed = list(
+                {self.problem.space.canonical(each): each for each, allowed in kept if allowed}.values()
+            )
+        self._listed = [architecture for architecture in self._listed if self.is_new(architecture)]
         return self._listed
 
     # ------------------------------------------------------------------ state

@@ -12,14 +12,15 @@ judged is not judged again, and rounds that bring nothing new end the search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regimen.errors import Problem, StrategyFailed
 from regimen.nas.cost import Unit
-from regimen.nas.searcher import Evaluator, Searcher, SearchProblem
+from regimen.nas.searcher import Evaluator, Judged, Searcher, SearchProblem
 from regimen.nas.space import Architecture
 
 _IDLE_ROUNDS = 100
@@ -37,7 +38,7 @@ class Found(NamedTuple):
 
 
 class Search:
-    """A search in progress. `history` holds the networks that were judged, in order, with qualities and costs."""
+    """A search in progress. `history` holds the networks that were judged, in order."""
 
     def __init__(
         self, searcher: Searcher, problem: SearchProblem, evaluator: Evaluator, generator: np.random.Generator
@@ -45,7 +46,7 @@ class Search:
         """Raises `Refused` for limits that no architecture can keep, before anything is evaluated."""
         self.searcher, self.problem, self.evaluator, self.generator = searcher, problem, evaluator, generator
         searcher.begin(problem, generator)
-        self.history: list[Found] = []
+        self.history: list[Judged] = []
         self._pending: list[Architecture] | None = None
         self._qualities: dict[Architecture, float] = {}
         self._idle = 0
@@ -78,19 +79,21 @@ class Search:
         """The searcher's answer. Raises `StrategyFailed` where nothing could be judged."""
         best = self.searcher.best()
         quality = self._qualities.get(self.problem.space.canonical(best), float("nan"))
-        return Found(best, quality, self.costs_of(best), len(self.history))
+        costs = {unit: float(cost[0]) for unit, cost in self.costs_of([best]).items()}
+        return Found(best, quality, costs, len(self.history))
 
-    def costs_of(self, architecture: Architecture) -> dict[Unit, float]:
-        """What it costs, in each unit that the problem knows."""
+    def costs_of(self, architectures: Sequence[Architecture]) -> dict[Unit, NDArray[np.float64]]:
+        """What each costs, (N,), in each unit that the problem knows."""
         costs = (*self.problem.costs, *(limit.cost for limit in self.problem.limits))
-        return {cost.unit: float(cost.of([architecture])[0]) for cost in costs}
+        return {cost.unit: cost.of(architectures) for cost in costs}
 
     def _asked(self) -> list[Architecture]:
         place = f"searcher {self.searcher.name}"
         asked = [self.problem.space.check(each, place) for each in self.searcher.ask()]
-        for architecture in asked:
-            if not self.problem.allowed([architecture])[0]:
-                text = f"asks for {architecture}, which breaks a limit: {self.costs_of(architecture)}."
+        for architecture, allowed in zip(asked, self.problem.allowed(asked) if asked else [], strict=True):
+            if not allowed:
+                costs = ", ".join(f"{cost[0]:g} {unit}" for unit, cost in self.costs_of([architecture]).items())
+                text = f"asks for {architecture}, which breaks a limit: it costs {costs}."
                 raise StrategyFailed(Problem(place, text, "Ask for what `self.new` gives, or check `problem.allowed`."))
         return asked
 
@@ -106,8 +109,7 @@ class Search:
 
     def _remember(self, architecture: Architecture, quality: float) -> None:
         self._qualities[self.problem.space.canonical(architecture)] = quality
-        number = len(self.history) + 1
-        self.history.append(Found(architecture, quality, self.costs_of(architecture), number))
+        self.history.append(Judged(architecture, quality))
 
     # ------------------------------------------------------------------ state
 

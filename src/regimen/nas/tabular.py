@@ -182,17 +182,15 @@ def read_table(path: Path, space: Space | None = None) -> Table:
 
 
 def _from_rows(path: Path, rows: Sequence[tuple[str, Mapping[str, Any]]], space: Space | None) -> Table:
-    place, first = rows[0]
+    first = [str(name) for name in rows[0][1]]
     names = sorted((name for name in first if _is_quality(name)), key=lambda name: (len(name), name))
     units = [unit for unit in _UNITS if unit in first]
-    unknown = [str(name) for name in first if name not in (*names, *units, "architecture")]
-    if "architecture" not in first or not names or unknown:
-        text = (
-            f"has the columns {', '.join(map(str, first))}." if not unknown else f"has an unknown column {unknown[0]}."
-        )
-        raise DataError(
-            Problem(place, text, f"Expected architecture, quality, and of {', '.join(_UNITS)} what is known.")
-        )
+    expected = {"architecture", *names, *units}
+    for place, row in rows:
+        if set(row) != expected or not names:
+            text = f"has the columns {', '.join('(one too many)' if name is None else str(name) for name in row)}."
+            fix = f"Expected architecture, quality, and of {', '.join(_UNITS)} what is known; the same everywhere."
+            raise DataError(Problem(place, text, fix))
     architectures = [_architecture(place, row.get("architecture")) for place, row in rows]
     trials = [[_number(place, name, row.get(name)) for name in names] for place, row in rows]
     costs = {unit: [_number(place, unit, row.get(unit)) for place, row in rows] for unit in units}

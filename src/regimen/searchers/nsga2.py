@@ -15,6 +15,7 @@ from pydantic import Field
 from regimen.nas.cost import Unit
 from regimen.nas.pareto import crowding, front, layers
 from regimen.nas.searcher import Judged, Searcher, SearchProblem
+from regimen.nas.searchproblem import exact
 from regimen.nas.space import Architecture
 from regimen.nas.variation import mixed, mutated
 
@@ -65,7 +66,7 @@ class NSGA2(Searcher):
 
     def _costs(self, among: Sequence[Judged]) -> list[float]:
         """In steps of the spread of a measured cost: what cannot be told apart is equal."""
-        costs = self._cost.of([each.architecture for each in among]) if among else np.zeros(0)
+        costs = exact(self._cost.of([each.architecture for each in among])) if among else np.zeros(0)
         spread = self._cost.spread
         return [float(cost) for cost in (np.floor(costs / spread) * spread if spread > 0 else costs)]
 

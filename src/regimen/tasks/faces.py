@@ -118,9 +118,9 @@ class FaceLike(_Recognition):
         picture_NSF = person_PSF[number] + generator.normal(size=(len(number), *_FACE.shape)) * _WITHIN
         picture_NSF[:, :, :2] += generator.normal(size=(len(number), 1, 2)) * 0.12
         drawn_NHW = _drawn(picture_NSF, self.size) * generator.uniform(0.7, 1.3, (len(number), 1, 1))
-        slope_N2 = generator.normal(size=(len(number), 2)) * 0.3
+        slope_NF = generator.normal(size=(len(number), 2)) * 0.3
         axis = np.linspace(-1, 1, self.size)
-        drawn_NHW += slope_N2[:, :1, None] * axis[:, None] + slope_N2[:, 1:, None] * axis
+        drawn_NHW += slope_NF[:, :1, None] * axis[:, None] + slope_NF[:, 1:, None] * axis
         drawn_NHW += generator.normal(size=drawn_NHW.shape) * self.noise
         return Pictures(torch.from_numpy(drawn_NHW[:, None].astype(np.float32)), torch.from_numpy(number))
 

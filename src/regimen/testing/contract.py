@@ -26,8 +26,13 @@ Check = Callable[["Subject"], None]
 _TINY: Mapping[str, Mapping[str, Any]] = {
     "finetune": {"budget": {"steps": 6}, "evaluate": {"every": 3}},
     "benchmark": {"budget": {"epochs": 2}},
+    "nas": {"budget": {"steps": 6}, "evaluate": {"every": 3}},
 }
 """How long, by family."""
+_SMALL: Mapping[str, Mapping[str, Any]] = {
+    "nas": {"search": {"name": "random", "queries": 4}, "retrain": 0.2, "batch_size": 16},
+}
+"""Settings of the family that would make a tiny run long."""
 
 
 class Failed(AssertionError):
@@ -43,10 +48,15 @@ class Subject(NamedTuple):
 
     def document(self, output: str, **more: Any) -> dict[str, Any]:
         """A tiny real run of it."""
+        family = KINDS[self.plugin.kind].family
         return {
             "task": _tiny_task(self.plugin, self.folder),
-            "strategy": {"name": str(self.plugin.path) + ":" + self.plugin.class_name, **self.settings},
-            **_TINY[KINDS[self.plugin.kind].family],
+            "strategy": {
+                "name": str(self.plugin.path) + ":" + self.plugin.class_name,
+                **_SMALL.get(family, {}),
+                **self.settings,
+            },
+            **_TINY[family],
             "checkpoint": {"every": 2},
             "log": {"every": 1},
             "threads": 1,
@@ -144,6 +154,8 @@ def _tiny_task(plugin: Plugin, folder: Path) -> dict[str, Any]:
     """What to train, by family."""
     if KINDS[plugin.kind].family == "benchmark":
         return {"name": "quadratic_deep"}
+    if KINDS[plugin.kind].family == "nas":
+        return {"name": "digits", "supernet": {"space": {"name": "chain", "widths": [4, 6], "stride_at": [1]}}}
     rows = folder / "rows.jsonl"
     if not rows.exists():
         rows.write_text("".join(_row(number) for number in range(24)))

@@ -27,8 +27,10 @@ from regimen.nas.supernet import Supernet
 Scores = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) of a batch to one number a row, (B,); larger is better."""
 
-BATCH_SIZE = 256
 _MIB = 2**20
+_MOST_ROWS, _FEWEST_ROWS = 1000, 64
+_NUMBERS = 2**20
+"""Inputs of a batch, unless rows are very large or very small: the activations of one path must fit into memory."""
 
 
 def hits(outputs_BC: Tensor, targets_B: Tensor) -> Tensor:
@@ -62,7 +64,8 @@ class SupernetEvaluator:
         """`inputs` (N, ...) and `targets` (N, ...) are the rows that are judged; `calibration` (M, ...) are training
         inputs for `recalibrated`, cut into equal batches, some 500 to 2,000 rows in all.
 
-        `batch_size` is 256 rows, and all rows together for `batch`; `scores` sees one batch at a time. Up to
+        `batch_size`, unset, is 64 to 1,000 rows by their size, and all rows for `batch`, where it is cut into equal
+        batches otherwise; `scores` sees one batch at a time. Up to
         `memory_mib` of activations are kept between calls, so that the children of architectures that were evaluated
         cost only what is new in them; 0 keeps none. Statistics of batch norms (kilobytes a stage) are kept beside them.
 
@@ -74,7 +77,7 @@ class SupernetEvaluator:
         assert len(inputs) == len(targets) > 0, "inputs and targets differ in number, or there are none"
         self.supernet, self.normalization, self.scores = supernet, normalization, scores
         self.device = next((p.device for p in supernet.parameters()), inputs.device)
-        size = batch_size or (len(inputs) if normalization == "batch" else BATCH_SIZE)
+        size = batch_size or (len(inputs) if normalization == "batch" else _usual_batch(inputs))
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         cut = _evenly if normalization == "batch" else torch.Tensor.split
         self._batches = list(zip(cut(inputs, size), cut(targets, size), strict=True))
@@ -217,6 +220,10 @@ class Whole(nn.Module):
         self.supernet.set_activate_architecture(self.architecture)
         outputs: Tensor = self.supernet(inputs)
         return outputs
+
+
+def _usual_batch(inputs: Tensor) -> int:
+    return min(_MOST_ROWS, max(_FEWEST_ROWS, _NUMBERS // max(1, inputs[0].numel())))
 
 
 def _evenly(rows: Tensor, size: int) -> Sequence[Tensor]:
