@@ -181,6 +181,46 @@ def test_the_margin_moves_the_own_class_alone(margin_on: str, margin: float) -> 
     assert bool((lowered.diff() < 0).all())
 
 
+def test_tokens_of_a_row_are_averaged_and_untrained_ones_left_out() -> None:
+    criterion = made("cross_entropy")
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(7, (3, 5), generator=generator)
+    targets[0, 2:], targets[1] = -100, -100
+    found = criterion.losses(outputs, targets, None)
+    assert found[1] == 0  # a row without a trained token
+    for row, kept in ((0, 2), (2, 5)):
+        torch.testing.assert_close(found[row], F.cross_entropy(outputs[row, :kept], targets[row, :kept]))
+        right = (outputs[row, :kept].argmax(dim=1) == targets[row, :kept]).double().mean()
+        assert criterion.hits(outputs, targets, None)[row] == right
+    assert torch.autograd.gradcheck(lambda given: criterion.losses(given, targets, None), (outputs,))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tokens"])
+def test_distilling_pulls_outputs_to_those_of_the_teacher(name: str) -> None:
+    """The gradient is zero where both agree, reaches the pupil alone, and a step along it brings them nearer."""
+    criterion = made("cross_entropy" if name == "tokens" else name)
+    if name == "tokens":
+        outputs, head = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True), None
+    else:
+        outputs, _, head = rows(criterion)
+    taught = torch.randn_like(outputs).requires_grad_()
+    same = torch.autograd.grad(criterion.distilled(outputs, outputs.detach(), head).sum(), outputs)[0]
+    assert float(same.abs().max()) < 1e-9
+    before = criterion.distilled(outputs, taught, head)
+    assert before.shape == (len(outputs),)
+    before.sum().backward()
+    assert taught.grad is None
+    moved = outputs.detach() - 1e-3 * outputs.grad  # type: ignore[operator]
+    assert float(criterion.distilled(moved, taught, head).sum()) < before.sum().item()
+
+
+def test_without_logits_a_row_is_right_where_its_nearest_is_of_its_class() -> None:
+    outputs = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [-1.0, 0.0]])
+    hits = made("triplet", embedding=2).hits(outputs, torch.tensor([0, 0, 1, 1]), None)
+    assert hits.tolist() == [1.0, 1.0, 0.0, 1.0]
+
+
 # ------------------------------------------------------------------ triplets
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import time
@@ -19,6 +20,7 @@ from regimen.errors import Refused, SpecError
 from regimen.nas.blocks.cell import EDGES
 from regimen.nas.cost import Limit, Range
 from regimen.nas.costing import check_resolution, compare, cost_table, expected_from, multiply_adds
+from regimen.nas.jointcost import JointCost, Table
 from regimen.nas.searchspace import Inputs, SearchSpace
 from regimen.nas.space import Architecture
 from regimen.nas.supernet import STATES, Supernet
@@ -159,6 +161,15 @@ def test_canonical_forms_compute_the_same(name: str) -> None:
             net.set_activate_architecture(each)
             outputs.append(net(inputs))
         torch.testing.assert_close(*outputs)
+
+
+def test_the_order_of_sgnas_groups_does_not_matter() -> None:
+    net, inputs = supernet("sgnas"), torch.randn(2, 3, 16, 16)
+    net.set_activate_architecture((3, 0, 2, 1, 3, 0) * 21)
+    outputs = net(inputs)
+    assert net.space.canonical(net.active) == (0, 0, 1, 2, 3, 3) * 21
+    net.set_activate_architecture((0, 3, 0, 1, 2, 3) * 21)
+    assert torch.equal(net(inputs), outputs)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -359,6 +370,16 @@ def test_reach_and_expected_costs_are_those_of_all_architectures(name: str) -> N
 
 def _extremes(net: Supernet) -> tuple[Architecture, Architecture]:
     return (0,) * len(net.space.sizes), tuple(size - 1 for size in net.space.sizes)
+
+
+def test_the_reach_of_joint_costs_is_that_of_all_architectures() -> None:
+    """Tables that want different choices at a shared place."""
+    generator, sizes = np.random.default_rng(0), (3, 2, 3, 2)
+    for _ in range(20):
+        tables = [Table(at, generator.normal(size=[sizes[place] for place in at])) for at in ((0, 1), (0, 2), (3,))]
+        cost = JointCost("mmac", 1.0, tuple(tables), sizes)
+        costs = cost.of(list(itertools.product(*map(range, sizes))))
+        assert cost.reach() == pytest.approx((costs.min(), costs.max()))
 
 
 def test_measuring_changes_nothing() -> None:

@@ -6,8 +6,8 @@
         def generate_training_architecture(self): return architecture     # one block index per layer
         def step(self): architecture = self.generate_training_architecture()
 
-Named in the settings, `agent: {training_strategy_agent: "CustomizerSampler"}` or `strategy: {name: ...}`, it is found in
-`./strategies/`; there is no import to add.
+Named in the settings, `agent: {training_strategy_agent: "CustomizerSampler"}` or `strategy: {name: ...}`, it is found
+in `./strategies/`; there is no import to add.
 """
 
 from __future__ import annotations

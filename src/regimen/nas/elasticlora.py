@@ -55,7 +55,7 @@ class Adapters:
 
     def alpha_of(self, rank: int) -> int:
         """The alpha that gives this scale as alpha / rank, a whole number where it is one."""
-        alpha = self.alpha if self.scaling == "rank" else self.alpha
+        alpha = self.alpha if self.scaling == "rank" else self.alpha * rank / self.largest
         return int(alpha) if alpha == int(alpha) else cast(int, alpha)  # PEFT says int, and divides
 
 

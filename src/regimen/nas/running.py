@@ -16,9 +16,10 @@ from torch import Tensor
 
 from regimen.errors import Problem, Stopped
 from regimen.handle import Run
+from regimen.nas.alone import Alone
 from regimen.nas.costing import cost_table
 from regimen.nas.evaluating.supernet_evaluator import SupernetEvaluator
-from regimen.nas.images import PictureBatches, Pictures
+from regimen.nas.images import Pictures
 from regimen.nas.ranking import ranking_report
 from regimen.nas.searching import Found, Search
 from regimen.nas.searchproblem import SearchProblem
@@ -26,7 +27,7 @@ from regimen.nas.space import Architecture
 from regimen.nas.stages import StageRun, Stages
 from regimen.nas.supernet import Supernet
 from regimen.nas.supernettask import SupernetTask
-from regimen.nas.training import Learning, Trained, judged, train_network, train_supernet
+from regimen.nas.training import Trained, judged, train_supernet
 from regimen.records.writer import replace_file
 from regimen.seeding import seed_globals
 from regimen.spec import Budget
@@ -61,6 +62,7 @@ class ArchitectureRun:
         self.inputs = task.inputs(self.criterion.num_outputs(task.num_classes))
         parts = (task.splits.train, task.splits.valid, task.splits.test)
         self.train, self.valid, self.test = (Pictures(*(tensor.to(device) for tensor in part)) for part in parts)
+        self.alone = Alone(sampler, task, self.train, self.valid, device)
         self.stages = Stages(run)
         seed_globals(run.seed_for("initial weights"), device)
         head = self.criterion.head(task.num_classes)
@@ -114,7 +116,13 @@ class ArchitectureRun:
         if self.searcher is not None and self.searcher.needs_supernet:
             parts["searcher"] = self.searcher
         final = train_supernet(
-            self._learning(run), self.model, self.sampler, self._batches(run), evaluate, parts, self._observe(run)
+            self.alone.learning(run),
+            self.model,
+            self.sampler,
+            self.alone.batches(run),
+            evaluate,
+            parts,
+            self._observe(run),
         )
         self._leave_weights()
         return {key: value for key, value in final.items() if key.startswith("valid/")}, run.spent.steps
@@ -210,9 +218,8 @@ class ArchitectureRun:
     def _retrain(self, architecture: Architecture) -> tuple[Mapping[str, float], int]:
         assert self.sampler.retrain is not None
         run = self.stages.run_of("retrain", Budget(epochs=self.sampler.retrain), prefix="retrain_")
-        model = self._alone(architecture, run)
-        self._fit(model, run)
-        loss, accuracy = self._looked_at(model, self.test)
+        model = self.alone.trained(architecture, run)
+        loss, accuracy = self.alone.looked_at(model, self.test)
         run_log = {"test/loss": loss, "test/accuracy": accuracy}
         self.run.log(self.stages.steps + run.spent.steps, run_log)
         return run_log, run.spent.steps
@@ -231,9 +238,8 @@ class ArchitectureRun:
         for number in range(len(truth), len(networks)):
             quiet = Run.unrecorded(self.run.folder, run.settings)
             quiet.seed = run.seed_for(number) % 2**32
-            model = self._alone(networks[number], quiet)
-            self._fit(model, quiet)
-            truth.append(self._looked_at(model, self.valid)[1])
+            model = self.alone.trained(networks[number], quiet)
+            truth.append(self.alone.looked_at(model, self.valid)[1])
             run.log(number + 1, {"ranking/accuracy": truth[-1]})
             run.checkpoint(number + 1, {"truth": truth})
             if run.stop_reason:
@@ -252,40 +258,6 @@ class ArchitectureRun:
         for sentence in report.sentences():
             self.run.note(sentence)
         return {"ranking/tau": report.estimates.kendall.value, "ranking/tau_low": report.estimates.kendall.low}
-
-    def _alone(self, architecture: Architecture, run: Run) -> Trained:
-        seed_globals(run.seed_for("initial weights"), self.device)
-        network = self.task.space.make_network(architecture, self.inputs)
-        return Trained(network, self.criterion.head(self.task.num_classes)).to(self.device)
-
-    def _fit(self, model: Trained, run: Run) -> None:
-        def evaluate() -> Mapping[str, float]:
-            loss, accuracy = self._looked_at(model, self.valid)
-            return {"valid/loss": loss, "valid/accuracy": accuracy}
-
-        train_network(self._learning(run), model, self._batches(run), evaluate)
-
-    def _looked_at(self, model: Trained, rows: Pictures) -> tuple[float, float]:
-        """(loss, accuracy) in evaluation mode."""
-        before = model.training
-        model.eval()
-        loss, right = 0.0, 0.0
-        with torch.no_grad():
-            for inputs, classes in zip(rows.inputs.split(500), rows.classes.split(500), strict=True):
-                outputs = model(inputs)
-                loss += float(self.criterion.losses(outputs, classes, model.criterion_head).sum(dtype=torch.float64))
-                right += float(judged(self.criterion, outputs, classes, model.criterion_head).sum())
-        model.train(before)
-        return loss / len(rows.classes), right / len(rows.classes)
-
-    # ------------------------------------------------------------------ parts
-
-    def _batches(self, run: Run) -> PictureBatches:
-        return PictureBatches(self.train, self.sampler.batch_size, run.seed_for("rows"), self.task.augment, self.device)
-
-    def _learning(self, run: Run) -> Learning:
-        sampler = self.sampler
-        return Learning(run, self.criterion, sampler.optimizer, sampler.schedule, sampler.clip_norm, self.device)
 
 
 def _stopped(step: int, run: Run) -> Stopped:

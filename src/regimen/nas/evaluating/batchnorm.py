@@ -69,7 +69,7 @@ def collect(norms: Sequence[_BatchNorm], number: int) -> None:
     for norm in norms:
         norm.training = norm.track_running_stats = True
         # What momentum None means, without reading the count of batches from the device for each norm.
-        norm.momentum, norm.num_batches_tracked = 0.1, None
+        norm.momentum, norm.num_batches_tracked = 1 / (number + 1), None
 
 
 def apply_moments(norms: Sequence[_BatchNorm]) -> None:

@@ -74,7 +74,7 @@ class PrefixTree:
         values: list[Tensor | None] = [inputs, *[None] * self._deepest]
         for node in self.nodes:
             trail[node.depth] = node
-            values[node.depth :] = [None] * (len(values) - node.depth)
+            values[node.depth :] = [None] * (len(values) - node.depth)  # frees what the last path held
             if not wanted(node):
                 continue
             output = self._known(trail, values, node.depth - 1, kept)

@@ -1,0 +1,68 @@
+"""Networks on their own: trained from scratch with the settings of the sampler, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from regimen.handle import Run
+from regimen.nas.images import PictureBatches, Pictures
+from regimen.nas.space import Architecture
+from regimen.nas.supernettask import SupernetTask
+from regimen.nas.training import Learning, Trained, judged, train_network
+from regimen.seeding import seed_globals
+
+if TYPE_CHECKING:
+    from regimen.nas.sampler import Sampler
+
+_ROWS_AT_ONCE = 500
+
+
+class Alone:
+    """How a network of the task's space is trained without the others."""
+
+    def __init__(
+        self, sampler: Sampler, task: SupernetTask, train: Pictures, valid: Pictures, device: torch.device
+    ) -> None:
+        self.sampler, self.task, self.train, self.valid, self.device = sampler, task, train, valid, device
+        self.criterion = sampler.made_criterion
+
+    def trained(self, architecture: Architecture, run: Run) -> Trained:
+        """The network after training within the run's budget."""
+        seed_globals(run.seed_for("initial weights"), self.device)
+        inputs = self.task.inputs(self.criterion.num_outputs(self.task.num_classes))
+        network = self.task.space.make_network(architecture, inputs)
+        model = Trained(network, self.criterion.head(self.task.num_classes)).to(self.device)
+
+        def evaluate() -> Mapping[str, float]:
+            loss, accuracy = self.looked_at(model, self.valid)
+            return {"valid/loss": loss, "valid/accuracy": accuracy}
+
+        train_network(self.learning(run), model, self.batches(run), evaluate)
+        return model
+
+    def looked_at(self, model: Trained, rows: Pictures) -> tuple[float, float]:
+        """(loss, accuracy) over all rows, in evaluation mode."""
+        before = model.training
+        model.eval()
+        loss, right = 0.0, 0.0
+        batches = zip(rows.inputs.split(_ROWS_AT_ONCE), rows.classes.split(_ROWS_AT_ONCE), strict=True)
+        with torch.no_grad():
+            for inputs, classes in batches:
+                outputs = model(inputs)
+                loss += float(self.criterion.losses(outputs, classes, model.criterion_head).sum(dtype=torch.float64))
+                right += float(judged(self.criterion, outputs, classes, model.criterion_head).sum())
+        model.train(before)
+        return loss / len(rows.classes), right / len(rows.classes)
+
+    def batches(self, run: Run) -> PictureBatches:
+        """The training rows, in the orders of this run."""
+        size, seed = self.sampler.batch_size, run.seed_for("rows")
+        return PictureBatches(self.train, size, seed, self.task.augment, self.device)
+
+    def learning(self, run: Run) -> Learning:
+        """How the sampler's settings say that weights learn."""
+        sampler = self.sampler
+        return Learning(run, self.criterion, sampler.optimizer, sampler.schedule, sampler.clip_norm, self.device)
