@@ -49,6 +49,8 @@ from regimen.tasks.supernets import Digits
 
 ROWS, CALIBRATION = 1000, 500
 LOADER_BATCH = 128
+ROOM_MIB = (0, 16, 64, 128, 1024)
+"""For activations of one row; 0 shares within a generation alone, the last holds all."""
 PROMISED = {"64 random": 5.0, "all 243": 7.0, "1,000 costs": 500.0, "850 evaluations": 1.6}
 
 
@@ -249,12 +251,12 @@ class Additive:
 
 
 def evolution(repeats: int) -> dict[str, float]:
-    """Population 50, 10 parents, 20 generations of 40: OSNASLib's numbers for 850 evaluations."""
+    """Generations of 40 children of the 10 best, 850 different networks: nothing is saved by evaluating one twice."""
     torch.manual_seed(0)
     space, inputs = SPOS(), Inputs(3, 32, 32, 10)
     net = space.make_supernet(inputs).eval()
     stages = stage_macs(net, inputs)
-    ratios: dict[str, list[float]] = {}
+    ratios: dict[int, list[float]] = {}
     for seed in range(repeats):
         quality = Additive(net.space, seed)
         searcher = GeneticSearcher()
@@ -264,12 +266,12 @@ def evolution(repeats: int) -> dict[str, float]:
         generations = quality.asked
         assert sum(map(len, generations)) == 850
         whole = sum(stages[key] for each in generations for one in each for key, _ in net.stages(one) or [])
-        for name, kib in (("all kept", 10**6), ("1 MiB a row", 1024), ("256 KiB a row", 256), ("a generation", 0)):
-            ratios.setdefault(name, []).append(whole / computed_macs(net, generations, stages, kib))
+        for mib in ROOM_MIB:
+            ratios.setdefault(mib, []).append(whole / computed_macs(net, generations, stages, mib))
     print(f"850 evaluations on the SPOS space, {repeats} searches: multiply-adds that are saved")
-    for name, found in ratios.items():
-        print(f"  {name:16} {statistics.median(found):5.2f}x   ({min(found):.2f} to {max(found):.2f})")
-    return {"850 evaluations": min(ratios["all kept"])}
+    for mib, found in ratios.items():
+        print(f"  {mib:4} MiB a row {statistics.median(found):5.2f}x   ({min(found):.2f} to {max(found):.2f})")
+    return {"850 evaluations": min(ratios[max(ratios)])}
 
 
 def stage_macs(net: Supernet, inputs: Inputs) -> dict[tuple[int, ...], float]:
@@ -283,12 +285,12 @@ def stage_macs(net: Supernet, inputs: Inputs) -> dict[tuple[int, ...], float]:
 
 
 def computed_macs(
-    net: Supernet, generations: list[list[Architecture]], stages: dict[tuple[int, ...], float], kib: int
+    net: Supernet, generations: list[list[Architecture]], stages: dict[tuple[int, ...], float], mib: int
 ) -> float:
     evaluator = SupernetEvaluator(
         net, torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long), normalization="running", memory_mib=0
     )
-    evaluator._kept[0].max_bytes = kib * 2**10
+    evaluator._kept[0].max_bytes = mib * 2**20
     for generation in generations:
         evaluator.evaluate(generation)
     return sum(rows * stages[key] for key, rows in evaluator.rows_through.items())

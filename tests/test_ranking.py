@@ -98,7 +98,7 @@ def noisy(strength: float, size: int = 150, seed: int = 0) -> tuple[np.ndarray, 
     ("strength", "verdict", "said"),
     [
         (0.2, "better", "rank better than counting parameters"),
-        (0.75, "not better", "rank no better than counting parameters"),
+        (0.8, "not better", "rank no better than counting parameters"),
         (2.5, "worse", "rank worse than counting parameters"),
     ],
 )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from regimen.handle import Run
+from regimen.nas.classbatches import ClassBatches
 from regimen.nas.images import PictureBatches, Pictures
 from regimen.nas.space import Architecture
 from regimen.nas.supernettask import SupernetTask
-from regimen.nas.training import Learning, Trained, judged, train_network
+from regimen.nas.training import Learning, Trained, train_network
 from regimen.seeding import seed_globals
 
 if TYPE_CHECKING:
@@ -53,14 +54,28 @@ class Alone:
             for inputs, classes in batches:
                 outputs = model(inputs)
                 loss += float(self.criterion.losses(outputs, classes, model.criterion_head).sum(dtype=torch.float64))
-                right += float(judged(self.criterion, outputs, classes, model.criterion_head).sum())
+                right += float(self.criterion.hits(outputs, classes, model.criterion_head).sum())
         model.train(before)
         return loss / len(rows.classes), right / len(rows.classes)
 
+    @torch.no_grad()
+    def test_metrics(self, model: Trained, rows: Pictures) -> dict[str, float]:
+        """What the task says of the rows that are looked at once: its own numbers, or loss and accuracy."""
+        if not self.task.judges_embeddings:
+            loss, accuracy = self.looked_at(model, rows)
+            return {"test/loss": loss, "test/accuracy": accuracy}
+        model.eval()
+        outputs = torch.cat([model(inputs) for inputs in rows.inputs.split(_ROWS_AT_ONCE)])
+        return {f"test/{name}": value for name, value in self.task.judged(self.criterion.embeddings(outputs)).items()}
+
     def batches(self, run: Run) -> PictureBatches:
         """The training rows, in the orders of this run."""
-        size, seed = self.sampler.batch_size, run.seed_for("rows")
-        return PictureBatches(self.train, size, seed, self.task.augment, self.device)
+        size, seed, each = self.sampler.batch_size, run.seed_for("rows"), self.criterion.rows_of_a_class()
+        order = None
+        if each > 1:  # a criterion that compares rows needs several of a class in a batch
+            classes = self.train.classes.cpu().numpy()
+            order = ClassBatches(classes, batch_size=size, rows_of_a_class=each, seed=seed)
+        return PictureBatches(self.train, size, seed, self.task.augment, self.device, order)
 
     def learning(self, run: Run) -> Learning:
         """How the sampler's settings say that weights learn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -60,10 +61,15 @@ class CostTable:
     def of(self, architectures: Sequence[Architecture] | NDArray[np.int64]) -> NDArray[np.float64]:
         """(N,): one look-up for all."""
         chosen_NL = np.asarray(architectures, dtype=np.int64).reshape(-1, len(self.layers))
-        widest = max(len(layer) for layer in self.layers)
-        table_LK = np.stack([np.pad(layer, (0, widest - len(layer))) for layer in self.layers])
+        table_LK = self._table
         total: NDArray[np.float64] = table_LK[np.arange(len(self.layers)), chosen_NL].sum(axis=1) + self.base
         return total
+
+    @cached_property
+    def _table(self) -> NDArray[np.float64]:
+        """(L, K): layers with fewer choices are filled with zeros."""
+        widest = max(len(layer) for layer in self.layers)
+        return np.stack([np.pad(layer, (0, widest - len(layer))) for layer in self.layers])
 
     def expected(self, probabilities: Sequence[ArrayLike]) -> float:
         """The mean cost where layer l takes its choices with `probabilities[l]`, which sum to 1."""

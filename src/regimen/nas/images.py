@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regimen.randomness import derived_generator
@@ -35,16 +36,28 @@ Augment = Callable[[Tensor, np.random.Generator], Tensor]
 class PictureBatches:
     """Training batches in a new order each epoch, the last short one left out. See `loading.Batches`."""
 
-    def __init__(self, rows: Pictures, size: int, seed: int, augment: Augment, device: torch.device) -> None:
+    def __init__(
+        self,
+        rows: Pictures,
+        size: int,
+        seed: int,
+        augment: Augment,
+        device: torch.device,
+        order: Callable[[int], Sequence[NDArray[np.int64]]] | None = None,
+    ) -> None:
+        """`order(epoch)` gives the rows of each batch, the same number of batches each epoch; unset: shuffled."""
         self.rows, self.size, self.seed, self.augment = rows, min(size, len(rows.classes)), seed, augment
-        self.device = device
+        self.device, self.order = device, order
 
     def __len__(self) -> int:
-        return len(self.rows.classes) // self.size
+        return len(self.order(0)) if self.order else len(self.rows.classes) // self.size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Pictures]:
-        order = derived_generator(self.seed, "order", epoch).permutation(len(self.rows.classes))
-        chosen = torch.from_numpy(order).to(self.device).split(self.size)
+        if self.order:
+            chosen = [torch.from_numpy(rows).to(self.device) for rows in self.order(epoch)]
+        else:
+            order = derived_generator(self.seed, "order", epoch).permutation(len(self.rows.classes))
+            chosen = list(torch.from_numpy(order).to(self.device).split(self.size))
         for position in range(start, len(self)):
             inputs = self.rows.inputs.index_select(0, chosen[position])
             inputs = self.augment(inputs, derived_generator(self.seed, "augment", epoch, position))

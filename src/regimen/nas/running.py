@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from regimen.nas.space import Architecture
 from regimen.nas.stages import StageRun, Stages
 from regimen.nas.supernet import Supernet
 from regimen.nas.supernettask import SupernetTask
-from regimen.nas.training import Trained, judged, train_supernet
+from regimen.nas.training import Trained, train_supernet
 from regimen.records.writer import replace_file
 from regimen.seeding import seed_globals
 from regimen.spec import Budget
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _LOOKED_AT = 8
 """Random architectures whose mean accuracy is recorded while the supernet trains."""
 _CALIBRATION_ROWS = 512
+_TRIES = 50
+"""Random architectures that are drawn for each network of the ranking, at most."""
 
 
 def search_problem(sampler: Sampler, task: SupernetTask) -> SearchProblem | None:
@@ -78,10 +81,13 @@ class ArchitectureRun:
             # Begun here already, since it may learn while the supernet trains.
             self.search = Search(self.searcher, self.problem, self.evaluator(), self.run.generator("searcher"))
             self.searcher.attach(self.supernet)
-        final: dict[str, float] = dict(self._once("supernet", self._train_supernet))
+        trained = self._once("supernet", self._train_supernet)
+        final: dict[str, float] = dict(trained["metrics"])
         self._take_back_weights()
         if self.searcher is None:
             return final
+        if trained["searcher"]:  # what it learned while the supernet trained, also after a stop in between
+            self.searcher.load_state_dict(trained["searcher"])
         found = self._once("search", self._search)
         final["search/accuracy"] = found["quality"]
         final |= {f"found/{unit}": cost for unit, cost in found["costs"].items()}
@@ -101,7 +107,7 @@ class ArchitectureRun:
 
     # ------------------------------------------------------------------ the supernet
 
-    def _train_supernet(self) -> tuple[Mapping[str, float], int]:
+    def _train_supernet(self) -> tuple[Mapping[str, Any], int]:
         run = self.stages.run_of("supernet", self.run.budget)
         self.sampler.attach(self.supernet, self.run.generator("sampler"))
         evaluator = self.evaluator()
@@ -125,7 +131,11 @@ class ArchitectureRun:
             self._observe(run),
         )
         self._leave_weights()
-        return {key: value for key, value in final.items() if key.startswith("valid/")}, run.spent.steps
+        seen: dict[str, Any] = {key: value for key, value in final.items() if key.startswith("valid/")}
+        return {
+            "metrics": seen,
+            "searcher": parts["searcher"].state_dict() if "searcher" in parts else {},
+        }, run.spent.steps
 
     def _observe(self, run: StageRun) -> Callable[[int], None]:
         """Lets the searcher learn from rows for searching before each step, where it wants to."""
@@ -162,7 +172,7 @@ class ArchitectureRun:
         """Judges architectures by the supernet's weights on the rows for searching."""
 
         def right(outputs: Tensor, classes: Tensor) -> Tensor:
-            return judged(self.criterion, outputs, classes, self.model.criterion_head)
+            return self.criterion.hits(outputs, classes, self.model.criterion_head)
 
         mode, rows = self.sampler.batch_norm, None
         if mode == "recalibrated":  # rows as the supernet sees them in training
@@ -174,6 +184,8 @@ class ArchitectureRun:
             self.valid.classes,
             normalization=mode,
             calibration=rows,
+            # A row may be judged by its neighbours in the batch: then all are one batch.
+            batch_size=len(self.valid.classes) if self.criterion.rows_of_a_class() > 1 else None,
             scores=right,
         )
 
@@ -185,14 +197,18 @@ class ArchitectureRun:
         search = self.search
         if restored:
             search.load_state_dict(restored.state)
-        elif searcher.needs_supernet:
-            for step in itertools.count():
-                if not searcher.learn(self._valid_losses(run.seed_for("learning rows"), step)):
-                    break
+        learned = int(restored.state["learned"]) if restored else 0
+        for step in itertools.count(learned) if searcher.needs_supernet and learned >= 0 else ():
+            if not searcher.learn(self._valid_losses(run.seed_for("learning rows"), step)):
+                break
+            if run.stop_reason or (step + 1) % run.settings.checkpoint.every == 0:
+                run.checkpoint(0, {**search.state_dict(), "learned": step + 1})
+            if run.stop_reason:
+                raise _stopped(0, run)
         recorded = len(search.history)
         while search.step():
             recorded = self._tell(run, search, recorded)
-            run.checkpoint(recorded, search.state_dict())
+            run.checkpoint(recorded, {**search.state_dict(), "learned": -1})
             if run.stop_reason:
                 raise _stopped(recorded, run)
         self._tell(run, search, recorded)
@@ -207,9 +223,9 @@ class ArchitectureRun:
 
     def _tell(self, run: StageRun, search: Search, recorded: int) -> int:
         """Records what was judged since `recorded`."""
-        best = max((each.quality for each in search.history[:recorded]), default=0.0)
+        best = max((each.rank for each in search.history[:recorded]), default=-math.inf)
         for number, each in enumerate(search.history[recorded:], recorded + 1):
-            best = max(best, each.quality)
+            best = max(best, each.rank)
             run.log(number, {"search/accuracy": each.quality, "search/best": best})
         return len(search.history)
 
@@ -219,16 +235,18 @@ class ArchitectureRun:
         assert self.sampler.retrain is not None
         run = self.stages.run_of("retrain", Budget(epochs=self.sampler.retrain), prefix="retrain_")
         model = self.alone.trained(architecture, run)
-        loss, accuracy = self.alone.looked_at(model, self.test)
-        run_log = {"test/loss": loss, "test/accuracy": accuracy}
-        self.run.log(self.stages.steps + run.spent.steps, run_log)
-        return run_log, run.spent.steps
+        seen = self.alone.test_metrics(model, self.test)
+        self.run.log(self.stages.steps + run.spent.steps, seen)
+        self.task.export(model.network, architecture, self.run.artifacts)
+        return seen, run.spent.steps
 
     def _rank(self) -> tuple[Mapping[str, float], int]:
         """Trains random networks on their own and says how well the supernet ranked them."""
         space, draw = self.supernet.space, np.random.default_rng(self.run.seed_for("ranking"))
         chosen: dict[Architecture, Architecture] = {}
-        while len(chosen) < min(self.sampler.rank, space.num_architectures):
+        for _ in range(_TRIES * self.sampler.rank):  # a small space may hold fewer networks
+            if len(chosen) == self.sampler.rank:
+                break
             architecture = space.random(draw)
             chosen.setdefault(space.canonical(architecture), architecture)
         networks, epochs = list(chosen.values()), self.sampler.rank_epochs

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from regimen.choices import PluginOf
 from regimen.nas.images import PictureSplits
 from regimen.nas.searchspace import Inputs, SearchSpace
+from regimen.nas.space import Architecture
 from regimen.settings import PluginSettings
 from regimen.spec import Budget, Choice, Frozen
 from regimen.task import Task
@@ -41,6 +43,16 @@ class SupernetTask(Task):
     def augment(self, inputs: Tensor, generator: np.random.Generator) -> Tensor:
         """Training pictures (B, C, H, W) changed at random."""
         return inputs
+
+    judges_embeddings: ClassVar[bool] = False
+    """Whether the test rows are judged by their embeddings, since training has not seen their classes."""
+
+    def judged(self, embeddings: Tensor) -> dict[str, float]:
+        """Numbers of the test rows, from their embeddings (N, D), in order."""
+        raise TypeError(f"{type(self).__name__} has no judged(embeddings)")
+
+    def export(self, network: nn.Module, architecture: Architecture, folder: Path) -> None:
+        """Leaves what was found in a form that others read; by default nothing."""
 
     @cached_property
     def splits(self) -> PictureSplits:

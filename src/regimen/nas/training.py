@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from regimen.handle import Run
 from regimen.nas.images import PictureBatches, Pictures
@@ -127,19 +126,9 @@ def activate(supernet: Supernet, path: Path) -> None:
 def _path_losses(
     criterion: Criterion, model: Trained, path: Path, made: Tensor, outputs: list[Tensor], classes: Tensor
 ) -> Tensor:
-    """(B,): the criterion's, or the cross-entropy with the outputs of an earlier path as targets (in-place
-    distillation, Yu et al., arXiv:1903.05134).
+    """(B,): the criterion's, or its distance to the outputs of an earlier path (in-place distillation, Yu et al.,
+    arXiv:1903.05134).
     """
     if path.distill_from is None:
         return criterion.losses(made, classes, model.criterion_head)
-    return F.cross_entropy(made, outputs[path.distill_from].softmax(dim=1), reduction="none")
-
-
-def judged(criterion: Criterion, outputs: Tensor, classes: Tensor, head: nn.Module | None) -> Tensor:
-    """How good each row is, (B,), larger is better: whether the answer is right; minus the loss for a criterion that
-    knows no answers.
-    """
-    logits = criterion.logits(outputs, head)
-    if logits is None:
-        return -criterion.losses(outputs, classes, head)
-    return logits.argmax(dim=1) == classes
+    return criterion.distilled(made, outputs[path.distill_from], model.criterion_head)

@@ -56,6 +56,8 @@ class _Recognition(SupernetTask):
         mirrored = torch.from_numpy(generator.random(len(inputs)) < 0.5).to(inputs.device)
         return torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
 
+    judges_embeddings = True
+
     def judged(self, embeddings: Tensor) -> dict[str, float]:
         """What embeddings (N, D) of the test pictures, in order, are worth.
 
