@@ -5,7 +5,8 @@
 population  64 random and all 243 networks of the digits space, on the same weights and rows, by turns; the accuracies
             must be the same to the last bit. The straightforward way is OSNASLib's: for each architecture a DataLoader
             with batches of 128, and loss, top 1 and top 5 of each batch read from the device. Beside it, what is left
-            of the ratio when it reads accuracy alone, in batches as large as ours.
+            of the ratio when it reads accuracy alone, in batches as large as ours; and both with batch norms that are
+            recalibrated for each architecture, which OSNASLib does not do.
 costs       1,000 look-ups of a cost on the SPOS space: OSNASLib's way is a sum over one-hot tensors, choice by choice;
             beside it a loop over lists of floats
 evolution   850 evaluations of a genetic search on the SPOS space: the multiply-adds of the stages that were computed,
@@ -119,7 +120,8 @@ def recalibrate(net: Supernet, rows: Rows) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    net(rows.calibration)
+    for (inputs,) in DataLoader(TensorDataset(rows.calibration), batch_size=CALIBRATION):
+        net(inputs)
     net.eval()
 
 
@@ -153,7 +155,7 @@ def population(repeats: int) -> dict[str, float]:
     net, loaded = trained_supernet(rows), trained_supernet(rows)  # the loader's way writes statistics into its net
     every = list(net.space.everything())
     some = [every[number] for number in np.random.default_rng(1).choice(len(every), 64, replace=False)]
-    worst: dict[str, float] = {}
+    promised: dict[str, float] = {}
     print(f"{ROWS} digits, milliseconds an architecture; ours in one batch")
     for mode in ("running", "recalibrated"):
         for name, chosen in (("64 random", some), ("all 243", every)):
@@ -162,10 +164,10 @@ def population(repeats: int) -> dict[str, float]:
                 each = [1e3 * seconds / len(chosen) for seconds in turns]
                 way = f"loader of {batch}, " + ("hits alone" if lean else "loss, top 1, top 5")
                 print(f"  {mode:13}{name:10} {way:32} {each[0]:6.2f}   ours {each[1]:5.2f}   {turns.ratio:5.2f}x")
-                if not lean:
-                    worst[name] = min(turns.ratio, worst.get(name, turns.ratio))
+                if mode == "running" and not lean:
+                    promised[name] = turns.ratio
     print("  all accuracies the same to the last bit")
-    return worst
+    return promised
 
 
 def compared(
@@ -179,8 +181,16 @@ def compared(
     repeats: int,
 ) -> Turns:
     def ours() -> list[float]:
-        more = {"normalization": mode, "calibration": rows.calibration, "batch_size": ROWS, "memory_mib": 0}
-        return SupernetEvaluator(net, rows.inputs, rows.classes, **more).evaluate(chosen)
+        evaluator = SupernetEvaluator(
+            net,
+            rows.inputs,
+            rows.classes,
+            normalization=mode,
+            calibration=rows.calibration,
+            batch_size=ROWS,
+            memory_mib=0,
+        )
+        return evaluator.evaluate(chosen)
 
     turns, expected, found = by_turns(
         lambda: a_pass_each(loaded, chosen, rows, batch, mode == "recalibrated", lean), ours, repeats
@@ -216,7 +226,7 @@ def costs(repeats: int) -> dict[str, float]:
     def ours() -> list[float]:
         for _ in range(100):  # the clock is too coarse for one
             found = table.of(many_NL)
-        return found.tolist()
+        return [float(cost) for cost in found]
 
     print("1,000 costs of the SPOS space, milliseconds")
     ratios = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,9 +17,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from regimen.benchmark import Problem, Runner
 from regimen.choices import PluginOf
 from regimen.finetune import LanguageTask, TrainingStrategy
 from regimen.kinds import KINDS, STRATEGIES
+from regimen.nas.sampler import Sampler
+from regimen.nas.searcher import Searcher
+from regimen.nas.supernettask import SupernetTask
 from regimen.optim import OptimizerSettings, Schedule
 from regimen.published import NAMES
 from regimen.registry import Plugin, plugins
@@ -31,7 +35,15 @@ DOCS = Path(__file__).resolve().parent
 SOURCES = DOCS.parent / "src" / "regimen"
 _NOWHERE = DOCS / "nowhere"
 """A folder without plug-ins: only the built-in ones are documented."""
-_SECTIONS = {"tuning": "#tuning-methods", "task": "#tasks"}
+_SECTIONS = {
+    "tuning": "#tuning-methods",
+    "task": "#tasks",
+    "space": "#search-spaces",
+    "searcher": "#searchers",
+    "criterion": "#criteria",
+}
+_TASKS = {"language task": LanguageTask, "test problem": Problem, "task with a supernet": SupernetTask}
+_STRATEGIES = {"fine-tuning strategy": TrainingStrategy, "runner": Runner, "sampler": Sampler}
 _HEAD = "| setting | type | default | what it is |\n|---|---|---|---|\n"
 _GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
     "OptimizerSettings": ("optimizer", OptimizerSettings),
@@ -44,25 +56,44 @@ _GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
 
 def settings() -> str:
     """Every setting of a run: its type, its default, and its description from the one home."""
-    run = _table(RunSettings)
-    language = settings_model(LanguageTask, Task, name="language", path=_NOWHERE)
-    common = settings_model(TrainingStrategy, TrainingStrategy, name="common", path=_NOWHERE)
     parts = [
-        "## The run\n\nThese stand at the top level of `RUN.yaml`, beside `task` and `strategy`.\n\n" + run,
+        "## The run\n\nThese stand at the top level of `RUN.yaml`, beside `task` and `strategy`.\n\n"
+        + _table(RunSettings),
         "## Tasks\n\n`task: {name: text, ...}`\n",
-        "### What every language task has\n\n" + _table(language),
-        *(_plugin(plugin, language) for plugin in plugins("task", _NOWHERE)),
+        *_family(["task"], _TASKS, Task),
         "## Strategies\n\n`strategy: {name: sft, ...}`\n",
-        "### What every fine-tuning strategy has\n\n" + _table(common),
-        *(_plugin(plugin, common) for kind in STRATEGIES for plugin in plugins(kind, _NOWHERE)),
+        *_family(STRATEGIES, _STRATEGIES, None),
         *(f"### {name}\n\n`strategy.{name}`\n\n" + _table(model) for name, model in _GROUPS.values()),
         "## Tuning methods\n\n`strategy.tuning: {name: lora, r: 16}`, or the name alone.\n",
         *(_plugin(plugin) for plugin in plugins("tuning", _NOWHERE)),
+        "## Search spaces\n\n`task.supernet: {space: {name: chain, ...}}`, or the name alone.\n",
+        *(_plugin(plugin) for plugin in plugins("space", _NOWHERE)),
+        "## Searchers\n\n`strategy.search: {name: evolution, ...}`, or the name alone.\n",
+        "### What every searcher has\n\n" + _table(_common(Searcher)),
+        *(_plugin(plugin, _common(Searcher)) for plugin in plugins("searcher", _NOWHERE)),
+        "## Criteria\n\n`strategy.criterion: {name: focal, ...}`, or the name alone.\n",
+        *(_plugin(plugin) for plugin in plugins("criterion", _NOWHERE)),
         "## Published flat names\n\nNames that ModelForge and transformers use, and the setting each of them is.\n\n"
         + "| name | setting |\n|---|---|\n"
         + "".join(f"| `{name}` | `{published.path}` |\n" for name, published in NAMES.items()),
     ]
     return "\n".join(parts)
+
+
+def _common(base: type, above: type | None = None) -> type[BaseModel]:
+    """The settings that a base class gives."""
+    return settings_model(base, above or base, name="common", path=_NOWHERE)
+
+
+def _family(kinds: Iterable[str], bases: Mapping[str, type], above: type | None) -> Iterator[str]:
+    """What all of a family have, and then each of it, family by family; those of none of them first."""
+    found = [plugin for kind in kinds for plugin in plugins(kind, _NOWHERE)]
+    rest = [plugin for plugin in found if not issubclass(plugin.load(), tuple(bases.values()))]
+    yield from (_plugin(plugin) for plugin in rest)
+    for word, base in bases.items():
+        common = _common(base, above)
+        yield f"### What every {word} has\n\n" + _table(common)
+        yield from (_plugin(plugin, common) for plugin in found if issubclass(plugin.load(), base))
 
 
 def _plugin(plugin: Plugin, common: type[BaseModel] | None = None) -> str:
