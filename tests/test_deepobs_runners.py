@@ -19,7 +19,7 @@ from regimen.benchmark.files import read_results
 from regimen.benchmark.files.export import export_beside
 from regimen.cli import main
 from regimen.deepobs import LearningRateScheduleRunner, PTRunner, Runner, StandardRunner
-from regimen.errors import MissingExtra, RecordError, SpecError, StrategyFailed
+from regimen.errors import MissingExtra, RecordError, Refused, SpecError, StrategyFailed
 from regimen.records.reader import Record, find_records
 from regimen.registry import plugins
 from regimen.scaffold import write
@@ -349,7 +349,7 @@ def test_a_run_that_is_repeated_does_not_overwrite() -> None:
 def test_what_is_wrong_is_said_and_nothing_runs(given: dict[str, Any], said: str) -> None:
     """Facts 1.7, 4 and 5: nothing is dropped in silence."""
     told = {"testproblem": "quadratic_deep", "hyperparams": {"lr": 0.1}, **given}
-    with pytest.raises((SpecError, StrategyFailed), match=said):
+    with pytest.raises((SpecError, Refused, StrategyFailed), match=said):
         StandardRunner(SGD, MOMENTUM).run(**told)
     assert not stored()
 

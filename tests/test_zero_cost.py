@@ -8,12 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from regimen.errors import Refused
 from regimen.nas.evaluating.zero_cost import PROXIES, ZeroCostEvaluator, jacob_cov, naswot, snip, synflow
 from regimen.nas.space import Architecture, Space
-
 
 
 def two_layers() -> tuple[nn.Sequential, Tensor, Tensor]:

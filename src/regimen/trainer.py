@@ -215,6 +215,8 @@ class Trainer:
                 self._save()
             clock += time.perf_counter() - pause  # speed is that of training
 
+        if self._spent() and at.recorded != at.step:  # a budget of seconds may end between two looks at the clock
+            self._record({})
         if not self._finished():
             self._save()
             raise Stopped(

@@ -96,7 +96,8 @@ def replica_of(problem: Problem, candidate: Candidate, run: Run, *, evaluates: b
 def why_not_batched(problem: Problem, specs: Sequence[CheckedSpec], *, least: int = LEAST_STEPS) -> str | None:
     """Why these runs cannot be trained as one, in a sentence without its end; None if they can be tried.
 
-    Nor are runs of fewer than `least` steps. Where the settings allow it, reads the problem's data, once for all of its runs. Raises `DataError`.
+    Nor are runs of fewer than `least` steps. Where the settings allow it, reads the problem's data, once for all of its
+    runs. Raises `DataError`.
     """
     reason = _why_not_these(specs)
     if reason:
