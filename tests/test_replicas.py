@@ -84,7 +84,7 @@ def assert_alike(record: Record, expected: Record, rel: float = 1e-4) -> None:
 )
 def test_runs_at_once_leave_what_they_leave_one_by_one(task: Any, optimizer: dict[str, Any]) -> None:
     budget = {"epochs": 3} if task == "quadratic_deep" else {"steps": 12}
-    more = {"optimizer": optimizer, "budget": budget, "checkpoint": {"every": 5}, "log": {"every": 3}}
+    more: dict[str, Any] = {"optimizer": optimizer, "budget": budget, "checkpoint": {"every": 5}, "log": {"every": 3}}
     specs = [spec(task, lr=lr, seed=seed, **more) for lr in (0.01, 0.001, 0.003) for seed in (1, 2)]
     outcomes, expected = together(specs), [alone(one) for one in specs]
     for outcome, one in zip(outcomes, expected, strict=True):

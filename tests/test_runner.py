@@ -358,3 +358,13 @@ class Line(Problem):
     def losses(self, outputs, batch): return (outputs - batch.targets).square().mean(dim=1)
     def hits(self, outputs, batch): return None
 '''
+
+
+def test_threads_are_those_of_the_settings_and_the_caller_keeps_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = TestProblem.set_up
+    monkeypatch.setattr(TestProblem, "set_up", lambda self: (seen.append(torch.get_num_threads()), original(self))[1])
+    before = torch.get_num_threads()
+    regimen.run(quadratic(threads=2))
+    assert seen == [2]
+    assert torch.get_num_threads() == before

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from regimen.benchmark.testproblem import TestProblem
+from regimen.processes import Processes
 from regimen.trainer import Plan, RateSchedule, Trainer
 
 LISTS = {"train_eval": "train", "valid": "valid", "test": "test"}
@@ -84,5 +85,6 @@ def train_by_epochs(
         ),
         evaluate=evaluate,
         state={"history": history},
+        processes=Processes(rank=0, world=1, device=testproblem.device),
     ).train()
     return history.output

@@ -152,7 +152,13 @@ class Runner(Strategy):
         return {"print_train_iter": False, "train_log_interval": every, "tb_log": False, "tb_log_dir": None}
 
     def train(self, task: Task, run: Run) -> dict[str, float]:
+        from regimen.machine import machine_set  # imports torch, which describing a runner does not need
+
         testproblem = self.live_problem(task, run)
+        with machine_set(run.settings, testproblem.device):
+            return self._train(testproblem, run)
+
+    def _train(self, testproblem: TestProblem, run: Run) -> dict[str, float]:
         testproblem.set_up()
         num_epochs = int(run.budget.epochs or 0)
         accepted = inspect.signature(self.training).parameters

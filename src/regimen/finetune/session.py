@@ -15,10 +15,10 @@ import torch
 from regimen.finetune.config import Config
 from regimen.finetune.data.lengthcolumn import with_length
 from regimen.finetune.foreign.seeding import seed_everything
-from regimen.finetune.machine import machine_set
 from regimen.finetune.preparing import tokenized
 from regimen.finetune.texttask import LanguageTask
 from regimen.handle import Run
+from regimen.machine import machine_set
 from regimen.processes import Processes
 from regimen.published import to_published, to_settings
 from regimen.settings import declares_settings

@@ -122,11 +122,14 @@ class Sampler(Strategy):
         return []
 
     def train(self, task: Task, run: Run) -> dict[str, float]:
+        from regimen.machine import machine_set
         from regimen.nas.running import ArchitectureRun
         from regimen.nas.supernettask import SupernetTask
 
         assert isinstance(task, SupernetTask)
-        return ArchitectureRun(self, task, run, Processes.join(run.settings.device).device).go()
+        device = Processes.join(run.settings.device).device
+        with machine_set(run.settings, device):
+            return ArchitectureRun(self, task, run, device).go()
 
     # ------------------------------------------------------------------ what a sampler says
 

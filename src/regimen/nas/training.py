@@ -13,6 +13,7 @@ from regimen.nas.images import PictureBatches, Pictures
 from regimen.nas.sampler import Path, Sampler
 from regimen.nas.supernet import Supernet
 from regimen.optim import Optimizer, make_optimizer
+from regimen.processes import Processes
 from regimen.strategy import Loss
 from regimen.trainer import Plan, RateSchedule, Trainer
 
@@ -56,7 +57,10 @@ class Learning:
         )
         on_gpu = self.device.type == "cuda"
         optimizer = make_optimizer(self.optimizer, model.parameters(), on_gpu=on_gpu, partial=True)
-        return Trainer(model, batches, loss, optimizer, self.run, plan, evaluate=evaluate, state=state)
+        processes = Processes(rank=0, world=1, device=self.device)
+        return Trainer(
+            model, batches, loss, optimizer, self.run, plan, evaluate=evaluate, state=state, processes=processes
+        )
 
 
 class Trained(nn.Module):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from regimen.finetune.allocator import keep_freed_memory
+from regimen.allocator import keep_freed_memory
 from regimen.spec import RunSettings
 
 
