@@ -19,10 +19,11 @@ import numpy as np
 from regimen.nas.sampler import Sampler
 from regimen.nas.supernet import Supernet
 from regimen.settings import PluginSettings
+from regimen.strategies.nas.differentiable import DifferentiableSampler
 from regimen.strategies.nas.fair import FairnessSampler
 from regimen.strategies.nas.uniform import UniformSampler
 
-__all__ = ["BaseSampler", "FairnessSampler", "Supernet", "UniformSampler"]
+__all__ = ["BaseSampler", "DifferentiableSampler", "FairnessSampler", "Supernet", "UniformSampler"]
 
 
 class BaseSampler(Sampler):
