@@ -51,7 +51,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# 20 kills at random moments for each of sft and dpo, each compared byte for byte with a run that was left alone.
+# 20 kills at random moments for each of sft, dpo and lr_schedule, each compared byte for byte with a run that was left alone.
 kill: $(READY)
 	$(PYTEST) tests/test_kill.py -k a_killed_run --kills 20 -s
 
