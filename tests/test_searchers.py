@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from regimen.errors import Refused, StrategyFailed
 from regimen.nas.cost import Cost, CostTable
+from regimen.nas.costing import expected_cost
 from regimen.nas.likeliest import likeliest
-from regimen.nas.mixing import expected_cost
 from regimen.nas.searcher import Searcher
 from regimen.nas.searching import Search
 from regimen.nas.searchproblem import ByUnit, CostLimits, SearchProblem

@@ -191,12 +191,17 @@ def expected_from(cost: CostTable | JointCost, arch_params: Sequence[Tensor]) ->
     """The mean cost where each place is chosen by the softmax of its row of architecture parameters: a scalar that can
     be differentiated. `arch_params` is one row a place, (1, K) or (K,), as supernets keep them.
     """
-    rows = [parameters.reshape(-1).softmax(dim=0) for parameters in arch_params]
-    total = rows[0].new_tensor(cost.base)
+    return expected_cost(cost, [parameters.reshape(-1).softmax(dim=0) for parameters in arch_params])
+
+
+def expected_cost(cost: CostTable | JointCost, probabilities: Sequence[Tensor]) -> Tensor:
+    """The mean cost where place l takes its choices with `probabilities[l]`, (K_l,); a scalar, differentiable."""
+    first = probabilities[0]
+    total = first.new_tensor(cost.base)
     for positions, costs in _tables(cost):
-        part = torch.as_tensor(costs, dtype=rows[0].dtype, device=rows[0].device)
+        part = torch.as_tensor(costs, dtype=first.dtype, device=first.device)
         for position in positions:
-            part = torch.tensordot(rows[position], part, dims=1)
+            part = torch.tensordot(probabilities[position], part, dims=1)
         total = total + part
     return total
 

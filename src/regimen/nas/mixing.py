@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -43,9 +42,3 @@ def additive_cost(cost: Cost, place: str) -> CostTable:
         text = f"is {cost.unit}, which is no sum over layers here, and gradients need one."
         raise Refused(Problem(place, text, "Choose another unit, or a searcher that only evaluates."))
     return cost
-
-
-def expected_cost(table: CostTable, probabilities: Sequence[Tensor]) -> Tensor:
-    """The mean cost where layer l takes its choices with `probabilities[l]`, (K_l,); differentiable."""
-    parts = [row @ row.new_tensor(layer) for row, layer in zip(probabilities, table.layers, strict=True)]
-    return torch.stack(parts).sum() + table.base

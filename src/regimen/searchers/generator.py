@@ -17,9 +17,10 @@ from pydantic import Field
 from torch import Tensor
 
 from regimen.nas.cost import Unit
+from regimen.nas.costing import expected_cost
 from regimen.nas.generator import ArchitectureGenerator, gumbel_softmax
 from regimen.nas.likeliest import likeliest
-from regimen.nas.mixing import additive_cost, expected_cost, mixing
+from regimen.nas.mixing import additive_cost, mixing
 from regimen.nas.searcher import Searcher
 from regimen.nas.space import Architecture
 from regimen.nas.supernet import Supernet
