@@ -139,3 +139,25 @@ def test_a_limit_out_of_reach_is_refused_before_anything_is_trained() -> None:
 def test_a_sampler_needs_a_supernet() -> None:
     with pytest.raises(Refused, match="a sampler trains supernets, and quadratic_deep has none"):
         regimen.run({**description(), "task": "quadratic_deep"})
+
+
+@pytest.mark.parametrize(
+    ("more", "strategy", "said"),
+    [
+        ({"evaluate": {"max_rows": 5}}, {}, "evaluate.max_rows: is 5, and architectures are judged on all rows"),
+        ({}, {"search": None, "rank": 8}, "strategy.rank: is 8, and nothing is searched"),
+        ({}, {"rank": 2}, "strategy.rank: is 2; fewer than 5 networks have no order"),
+        ({}, {"batch_size": 10**5}, "strategy.batch_size: is 100000, and there are 900 rows to train on"),
+    ],
+)
+def test_what_would_have_no_effect_or_come_to_nothing_is_refused(
+    more: dict[str, Any], strategy: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Refused, match=said):
+        regimen.run({**description(**strategy), **more})
+
+
+def test_a_layer_without_channels_is_a_wrong_setting() -> None:
+    task = {"name": "digits", "supernet": {"space": {"name": "chain", "widths": [0, 4]}}}
+    with pytest.raises(SpecError, match=r"task.supernet.space.widths.*0"):
+        prepare({**description(), "task": task})

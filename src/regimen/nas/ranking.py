@@ -19,7 +19,7 @@ from regimen.randomness import derived_generator
 
 _TOP = 0.2
 """Share of the architectures, by truth, inside which the order is looked at once more."""
-_FEWEST = 5
+FEWEST = 5
 """Below so many architectures an order says nothing."""
 
 Verdict = Literal["better", "not better", "worse"]
@@ -144,8 +144,8 @@ def ranking_report(
 
 def _check(given: Numbers, trials_NT: Numbers, others: Mapping[str, Numbers]) -> None:
     place = "ranking"
-    if len(given) < _FEWEST:
-        fix = f"Give {_FEWEST} or more."
+    if len(given) < FEWEST:
+        fix = f"Give {FEWEST} or more."
         raise DataError(Problem(place, f"has {len(given)} architectures: too few to rank.", fix))
     wrong = [f"{name} has {len(v)}" for name, v in {"truth": trials_NT, **others}.items() if len(v) != len(given)]
     if wrong:

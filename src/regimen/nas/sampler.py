@@ -9,7 +9,7 @@ strict fairness, the sandwich rule and the like are samplers, not trainers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -18,9 +18,10 @@ import numpy as np
 from pydantic import Field
 
 from regimen.choices import PluginOf
-from regimen.errors import Refused
+from regimen.errors import Problem, Refused
 from regimen.handle import Run
 from regimen.nas.criterion import Criterion
+from regimen.nas.ranking import FEWEST
 from regimen.nas.searcher import Searcher
 from regimen.nas.space import Architecture
 from regimen.nas.supernet import ForwardState, Supernet
@@ -115,11 +116,27 @@ class Sampler(Strategy):
         from regimen.nas.supernettask import SupernetTask
 
         assert isinstance(task, SupernetTask)
+        found = list(self._misfits(settings, len(task.splits.train.classes)))
         try:
             search_problem(self, task)
         except Refused as error:
-            return [Finding("error", problem) for problem in error.problems]
-        return []
+            found += error.problems
+        return [Finding("error", problem) for problem in found]
+
+    def _misfits(self, settings: RunSettings, num_rows: int) -> Iterator[Problem]:
+        """Settings that would have no effect, or be found out only when much has been spent."""
+        if settings.evaluate.max_rows is not None:
+            text = f"is {settings.evaluate.max_rows}, and architectures are judged on all rows of the valid split."
+            yield Problem("evaluate.max_rows", text, "Remove it.")
+        if self.rank and self.search is None:
+            text = f"is {self.rank}, and nothing is searched, so nothing is ranked."
+            yield Problem("strategy.rank", text, "Set it to 0, or give a search.")
+        elif 0 < self.rank < FEWEST:
+            text = f"is {self.rank}; fewer than {FEWEST} networks have no order worth a number."
+            yield Problem("strategy.rank", text, "Set it to 0, or to some 20 and more.")
+        if self.batch_size > num_rows:
+            text = f"is {self.batch_size}, and there are {num_rows} rows to train on."
+            yield Problem("strategy.batch_size", text, "Set a smaller one.")
 
     def train(self, task: Task, run: Run) -> dict[str, float]:
         from regimen.machine import machine_set

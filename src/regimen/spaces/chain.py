@@ -22,7 +22,13 @@ class Chain(SearchSpace):
 
     name = "chain"
 
-    widths: Annotated[list[int], Field(min_length=1, description="channels of each layer")] = [8, 12, 12, 16, 16]
+    widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, description="channels of each layer")] = [
+        8,
+        12,
+        12,
+        16,
+        16,
+    ]
     stride_at: Annotated[list[int], Field(description="layers (from 0) that halve height and width")] = [1]
     stem_stride: Annotated[
         int, Field(ge=1, le=4, description="of the first convolution; larger for larger pictures")
