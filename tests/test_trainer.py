@@ -126,7 +126,9 @@ def test_a_budget_ends_the_run(budget: dict[str, float], steps: int, tmp_path: P
 def test_a_budget_of_seconds_ends_the_run(tmp_path: Path) -> None:
     record = run(spec(budget={"seconds": 0.3}))
     assert record.status == "completed"
-    assert record.curve("time/elapsed_s")[-1].value >= 0.3
+    last = Checkpoints(record.folder).newest()  # the last recorded point may be a moment before the clock ran out
+    assert last is not None
+    assert last.state["run"]["seconds"] >= 0.3
     assert record.state["step"] < 1000
 
 

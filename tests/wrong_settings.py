@@ -170,7 +170,9 @@ NAMES = {
     "strategy": Wrong(
         BASE.replace("sft", "stf"), "run.yaml:7 strategy.name", "there is no strategy 'stf'. Did you mean 'sft'?"
     ),
-    "nothing like it": Wrong(BASE.replace("sft", "frobnicate"), "run.yaml:7 strategy.name", "Known: dpo,"),
+    "nothing like it": Wrong(
+        BASE.replace("sft", "frobnicate"), "run.yaml:7 strategy.name", "there is no strategy 'frobnicate'. Known: "
+    ),
     "task": Wrong(BASE.replace("sorting", "sortin"), "run.yaml:2 task.name", "Did you mean 'sorting'?"),
     "tuning": Wrong(strategy("tuning: fulll"), "run.yaml:8 strategy.tuning.name", "Did you mean 'full'?"),
     "optimizer": Wrong(strategy("optimizer: adamv"), "run.yaml:8 strategy.optimizer.name", "Did you mean 'adam'?"),
