@@ -41,10 +41,10 @@ from regimen.study.warmprocess import WarmProcess
 from training_loops import Loop, description
 
 LOOPS = {
-    "quadratic_deep": 700,
-    "mnist_logreg": 390,
-    "digits_mlp": 370,
-    "fmnist_mlp": 60,
+    "quadratic_deep": 4000,
+    "mnist_logreg": 2500,
+    "digits_mlp": 4000,
+    "fmnist_mlp": 120,
     "fmnist_2c2d": 8,
 }
 """Problems, and the steps that are timed."""
