@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[llm,bench,eval,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[llm,bench,eval,serve,dev]"
 	touch $@
 
 demo: $(READY)

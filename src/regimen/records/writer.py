@@ -110,11 +110,12 @@ class RecordWriter:
     def status(self, status: Status, **details: Any) -> None:
         """Replaces `status.json`. Details given earlier stay unless they are given again."""
         now = time.time()
+        if status in ("queued", "running"):
+            for gone in ("ended_at", "message", "exit_code"):
+                self._status.pop(gone, None)
         if status == "running":
-            self._status.pop("ended_at", None)
-            self._status.pop("message", None)
             self._status.setdefault("started_at", now)
-        elif status in FINAL:
+        if status in FINAL:
             details.setdefault("ended_at", now)
         self._status |= {"schema_version": SCHEMA_VERSION, "id": self.id, "status": status, **details}
         write_json(self.folder / "status.json", self._status)

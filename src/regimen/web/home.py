@@ -1,0 +1,64 @@
+"""The folder that a server serves: where its runs, data sets and own files are, and what it may read besides."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from regimen.errors import Problem, Refused
+
+
+@dataclass(frozen=True)
+class Home:
+    """A start folder, and further folders whose files may be named in settings (`--root`)."""
+
+    folder: Path
+    """Absolute, symbolic links resolved."""
+    further: tuple[Path, ...] = ()
+
+    @classmethod
+    def at(cls, folder: Path, further: tuple[Path, ...] = ()) -> Home:
+        """The home in a folder, which is made if it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        home = cls(folder.resolve(), tuple(path.resolve() for path in further))
+        for needed in (home.runs, home.datasets, home.own):
+            needed.mkdir(exist_ok=True)
+        return home
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def datasets(self) -> Path:
+        """What is uploaded."""
+        return self.folder / "datasets"
+
+    @property
+    def own(self) -> Path:
+        """Queue, lock and caches."""
+        return self.folder / ".regimen"
+
+    def may_read(self, path: Path) -> bool:
+        """Whether a file, with all symbolic links followed, is inside the home or a declared folder."""
+        real = path.resolve()
+        return any(real == root or root in real.parents for root in (self.folder, *self.further))
+
+    def lock(self) -> IO[str]:
+        """Held by the one server of this home until it is closed. Raises `Refused` that names the holder."""
+        lock = (self.own / "server.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            text = f"is served already, by {holder}."
+            raise Refused(Problem(str(self.folder), text, "Use that one, or stop it first.")) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        return lock
