@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 TF := .venv-tf
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest $(if $(DATA),--data=$(DATA))
 
-.PHONY: install demo test test-all test-tf check format kill gpu-check benchmark wheel clean
+.PHONY: install demo serve test test-long test-all test-tf check format kill gpu-check benchmark wheel clean
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -23,11 +23,18 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/regimen demo
 
+# The page, the API and the queue of ./home, on this machine alone.
+serve: $(READY)
+	$(BIN)/regimen up --folder home
+
 test: $(READY)
 	$(PYTEST) -m "not long"
 
-test-all: $(READY) test-tf
-	$(PYTEST)
+# Minutes rather than seconds: kills, fuzzing, browsers.
+test-long: $(READY)
+	$(PYTEST) -m long
+
+test-all: test test-long test-tf
 
 # TensorFlow in an environment of its own.
 test-tf: $(TF)/ready

@@ -41,6 +41,7 @@ _SECTIONS = {
     "space": "#search-spaces",
     "searcher": "#searchers",
     "criterion": "#criteria",
+    "nas": "#strategies",
 }
 _TASKS = {"language task": LanguageTask, "test problem": Problem, "task with a supernet": SupernetTask}
 _STRATEGIES = {"fine-tuning strategy": TrainingStrategy, "runner": Runner, "sampler": Sampler}

@@ -14,7 +14,10 @@ from regimen.records.reader import load
 from regimen.registry import Plugin, find, plugins
 from regimen.testing import CHECKS, Subject
 
-SETTINGS: dict[str, dict[str, Any]] = {"qlora": {"tuning": {"name": "lora", "r": 4}}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "qlora": {"tuning": {"name": "lora", "r": 4}},
+    "within_cost": {"cost": {"max": {"mmac": 1.0}}},
+}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

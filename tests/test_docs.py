@@ -121,7 +121,7 @@ def test_an_example_is_ready(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert main(["tune", str(path), "--dry-run", "--set", f"output={tmp_path}"]) == 0
         return
     spec = check(document, CheckedSpec)
-    if spec.task.model == "tiny":  # type: ignore[attr-defined]
+    if getattr(spec.task, "model", None) == "tiny" or spec.task.name == "digits":  # no download, no weights
         assert not prepare(document).errors
 
 

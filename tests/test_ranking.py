@@ -118,7 +118,7 @@ def test_it_says_plainly_whether_counting_parameters_ranks_as_well(strength: flo
 def test_an_order_by_chance_is_called_that() -> None:
     generator = np.random.default_rng(3)
     report = ranking_report(generator.normal(size=60), generator.normal(size=60))
-    assert "cannot be told from a random order" in report.sentences()[0]
+    assert "rank no better than a random order does" in report.sentences()[0]
     assert report.ceiling is None
 
 
@@ -169,7 +169,8 @@ def test_what_cannot_be_ranked_is_said(
 def test_the_figure_has_a_dot_an_architecture() -> None:
     estimates, trials, _ = noisy(1.0, size=40)
     estimates[3] = np.nan
-    drawn = ranking_figure(ranking_report(estimates, trials), estimates, trials, [f"a<{n}" for n in range(40)])
+    tau = ranking_report(estimates, trials).estimates.kendall
+    drawn = ranking_figure(estimates, trials, [f"a<{n}" for n in range(40)], tau=tau)
     assert drawn.count("<circle") == 39
     assert "a&lt;0: estimate" in drawn
     assert "nan" not in drawn.lower()

@@ -19,9 +19,7 @@ import numpy as np
 from regimen.nas.sampler import Sampler
 from regimen.nas.supernet import Supernet
 from regimen.settings import PluginSettings
-from regimen.strategies.nas.differentiable import DifferentiableSampler
-from regimen.strategies.nas.fair import FairnessSampler
-from regimen.strategies.nas.uniform import UniformSampler
+from regimen.strategies.nas import differentiable, fair, uniform
 
 __all__ = ["BaseSampler", "DifferentiableSampler", "FairnessSampler", "Supernet", "UniformSampler"]
 
@@ -48,3 +46,25 @@ class BaseSampler(Sampler):
         """The object before its constructor has run, with the settings on it by whoever asked for it."""
         made: Any = cls.__new__(cls)
         return made  # type: ignore[no-any-return]
+
+
+class _Activating(BaseSampler):
+    """What OSNASLib's samplers of single paths share: `step()` makes what it generated active."""
+
+    def step(self) -> None:
+        self.model.set_forward_state("single")
+        self.model.set_activate_architecture(self.generate_training_architecture())
+
+
+class UniformSampler(_Activating, uniform.UniformSampler):
+    """`uniform` with OSNASLib's constructor, to be used by hand or derived from."""
+
+
+class FairnessSampler(_Activating, fair.FairnessSampler):
+    """`fair` with OSNASLib's constructor. By hand, `step()` is the next path of a fair window; in a run a step trains
+    the whole window, or with `strict: false` one path.
+    """
+
+
+class DifferentiableSampler(BaseSampler, differentiable.DifferentiableSampler):
+    """`differentiable` with OSNASLib's constructor."""

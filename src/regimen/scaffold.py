@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from regimen.errors import Problem, SpecError, did_you_mean
+from regimen.kinds import KINDS as KIND_NAMES
 from regimen.records.writer import replace_file
+from regimen.registry import plugins
 from regimen.templates.runner import RUNNER
+from regimen.templates.sampler import SAMPLER
+from regimen.templates.searchparts import CRITERION, NEW, PART_TEST, SEARCHER, SPACE, USUAL
 
 STRATEGY = '''"""{Title}: say in one sentence what this strategy does differently."""
 
@@ -191,38 +197,65 @@ def test_contract(check, tmp_path):
     check(Subject(find(str(FILE), ["{family}"]), {{}}, tmp_path))
 '''
 
+
+class Written(NamedTuple):
+    """What is written for a kind of plug-in."""
+
+    kind: str
+    """The plug-in's, a key of `kinds.KINDS`."""
+    folder: str
+    text: str
+    test: str = ""
+
+
 KINDS = {
-    "strategy": ("strategies", STRATEGY),
-    "runner": ("strategies", RUNNER),
-    "tuning": ("tunings", TUNING),
-    "task": ("tasks", TASK),
+    "strategy": Written("finetune", "strategies", STRATEGY, TEST),
+    "runner": Written("benchmark", "strategies", RUNNER, TEST),
+    "sampler": Written("nas", "strategies", SAMPLER, TEST),
+    "searcher": Written("searcher", "searchers", SEARCHER, PART_TEST),
+    "space": Written("space", "spaces", SPACE, PART_TEST),
+    "criterion": Written("criterion", "criteria", CRITERION, PART_TEST),
+    "tuning": Written("tuning", "tunings", TUNING),
+    "task": Written("task", "tasks", TASK),
 }
-_FAMILIES = {"strategy": "finetune", "runner": "benchmark"}
-"""The kinds that come with a test, and the family it is of."""
 
 
 def write(kind: str, name: str, folder: Path, *, all_hooks: bool = False) -> list[Path]:
-    """Writes `strategies/NAME.py` with `strategies/test_NAME.py` for a strategy or a runner, `tunings/NAME.py`, or
-    `tasks/NAME.py`.
+    """Writes `strategies/NAME.py` for a strategy, a runner or a sampler, else `searchers/NAME.py`, `tasks/NAME.py` and
+    the like; a test beside it for all but tunings and tasks. No other file is touched.
 
-    Raises `SpecError` for an unknown kind, a name that is none, or a file that is there already.
+    Raises `SpecError` for an unknown kind, a name that is none or is taken, or a file that is there already.
     """
     if kind not in KINDS:
         raise SpecError(Problem("regimen new", f"there is no kind {kind!r}.", did_you_mean(kind, KINDS)))
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        fix = "Use lower case letters, digits and underscores."
-        raise SpecError(Problem("regimen new", f"{name!r} cannot be the name of a file and a plug-in.", fix))
-    below, text = KINDS[kind]
-    path = folder / below / f"{name}.py"
-    class_name = "".join(part.capitalize() for part in name.split("_"))
-    words = {"name": name, "Class": class_name, "Title": name.replace("_", " "), "family": _FAMILIES.get(kind, "")}
-    wanted = {path: ALL_HOOKS if all_hooks and kind == "strategy" else text}
-    if kind in _FAMILIES:
-        wanted[path.with_name(f"test_{name}.py")] = TEST
+    new = KINDS[kind]
+    text = ALL_HOOKS if all_hooks and kind == "strategy" else new.text
+    _check_name(name, new.kind, folder)
+    path = folder / new.folder / f"{name}.py"
+    wanted = {path: text} | ({path.with_name(f"test_{name}.py"): new.test} if new.test else {})
     for target in wanted:
         if target.exists():
             raise SpecError(Problem(str(target), "is there already.", "Choose another name, or remove the file."))
     path.parent.mkdir(parents=True, exist_ok=True)
+    words = {"name": name, "Class": _class_name(name, kind, text), "Title": name.replace("_", " "), "family": new.kind}
+    words |= USUAL | dict([NEW[kind]] if kind in NEW else [])
     for target, template in wanted.items():
         replace_file(target, template.format(**words).encode())
     return list(wanted)
+
+
+def _check_name(name: str, kind: str, folder: Path) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name.startswith("test_"):
+        fix = "Use lower case letters, digits and underscores, and do not begin with `test_`, which tests do."
+        raise SpecError(Problem("regimen new", f"{name!r} cannot be the name of a file and a plug-in.", fix))
+    for plugin in plugins(kind, folder):
+        if plugin.name == name:
+            text = f"there is a {KIND_NAMES[kind].name} {name!r} already: {plugin.path} ({plugin.origin})."
+            raise SpecError(Problem("regimen new", text, "Choose another name."))
+
+
+def _class_name(name: str, kind: str, text: str) -> str:
+    """`my_idea` gives `MyIdea`; `MyIdeaSampler` and the like where Python or the file means something else by it."""
+    found = "".join(part.capitalize() for part in name.split("_"))
+    taken = keyword.iskeyword(found) or re.search(rf"\b{found}\b", text)
+    return found + kind.capitalize() if taken else found

@@ -69,7 +69,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 def _welch(a: Compared, b: Compared) -> Difference:
     """Of the spreads alone. Without any spread in either, the means differ for certain or not at all."""
-    stdtr, stdtrit = _student()
+    stdtr, stdtrit = student()
     mean = a.numbers.mean - b.numbers.mean
     first, second = a.numbers.standard_error**2, b.numbers.standard_error**2
     error = math.sqrt(first + second) if not math.isnan(first + second) else math.nan
@@ -97,7 +97,7 @@ def _verdict(difference: Difference, p: float, *, lower_is_better: bool) -> Verd
     return "first is better" if (difference.mean < 0) == lower_is_better else "second is better"
 
 
-def _student() -> tuple[Callable[[float, float], float], Callable[[float, float], float]]:
+def student() -> tuple[Callable[[float, float], float], Callable[[float, float], float]]:
     """The distribution function of Student's t and its inverse; `scipy.stats` would take a second to import."""
     try:
         from scipy.special import stdtr, stdtrit

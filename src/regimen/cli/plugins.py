@@ -71,7 +71,13 @@ def _short(value: Any) -> str:
 
 
 def new(
-    kind: Annotated[str, typer.Argument(metavar="strategy|runner|tuning|task", help="What to write.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="strategy, runner, sampler, searcher, space, criterion, tuning, or task: what to write.",
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="Its name, in lower case.")],
     folder: Annotated[Path, typer.Option("--in", help="The folder that holds `strategies/`.")] = Path(),
     all_hooks: Annotated[
@@ -80,7 +86,7 @@ def new(
 ) -> None:
     """Write the file of a new plug-in.
 
-    It is complete and runs; a strategy comes with its test.
+    It is complete and runs; all but tunings and tasks come with a test.
     """
     from regimen.scaffold import write
 

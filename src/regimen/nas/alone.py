@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
+from regimen.errors import Diverged
 from regimen.handle import Run
 from regimen.nas.classbatches import ClassBatches
+from regimen.nas.evaluating.supernet_evaluator import rows_at_once
 from regimen.nas.images import PictureBatches, Pictures
 from regimen.nas.space import Architecture
+from regimen.nas.stages import StageRun
 from regimen.nas.supernettask import SupernetTask
+from regimen.nas.tabular import written
 from regimen.nas.training import Learning, Trained, train_network
 from regimen.seeding import seed_globals
 
 if TYPE_CHECKING:
     from regimen.nas.sampler import Sampler
 
-_ROWS_AT_ONCE = 500
+_MOST_ROWS = 500
+"""That are looked at together."""
 
 
 class Alone:
@@ -29,12 +35,13 @@ class Alone:
     ) -> None:
         self.sampler, self.task, self.train, self.valid, self.device = sampler, task, train, valid, device
         self.criterion = sampler.made_criterion
+        self.inputs = task.inputs(self.criterion.num_outputs(task.num_classes))
+        self.rows_at_once = rows_at_once(valid.classes, self.inputs.num_classes, _MOST_ROWS)
 
     def trained(self, architecture: Architecture, run: Run) -> Trained:
         """The network after training within the run's budget."""
         seed_globals(run.seed_for("initial weights"), self.device)
-        inputs = self.task.inputs(self.criterion.num_outputs(self.task.num_classes))
-        network = self.task.space.make_network(architecture, inputs)
+        network = self.task.space.make_network(architecture, self.inputs)
         model = Trained(network, self.criterion.head(self.task.num_classes)).to(self.device)
 
         def evaluate() -> Mapping[str, float]:
@@ -44,12 +51,23 @@ class Alone:
         train_network(self.learning(run), model, self.batches(run), evaluate)
         return model
 
+    def accuracy(self, architecture: Architecture, seed: int, stage: StageRun) -> float:
+        """On the rows for searching after training within the stage's budget, with this seed; nothing of it is recorded
+        but that it diverged, and then it is NaN. Raises `Stopped` as soon as the stage is asked to stop.
+        """
+        try:
+            model = self.trained(architecture, stage.unrecorded_with(seed))
+        except Diverged as error:
+            stage.note(f"{written(architecture)} diverged when it was trained alone: {error}")
+            return math.nan
+        return self.looked_at(model, self.valid)[1]
+
     def looked_at(self, model: Trained, rows: Pictures) -> tuple[float, float]:
         """(loss, accuracy) over all rows, in evaluation mode."""
         before = model.training
         model.eval()
         loss, right = 0.0, 0.0
-        batches = zip(rows.inputs.split(_ROWS_AT_ONCE), rows.classes.split(_ROWS_AT_ONCE), strict=True)
+        batches = zip(rows.inputs.split(self.rows_at_once), rows.classes.split(self.rows_at_once), strict=True)
         with torch.no_grad():
             for inputs, classes in batches:
                 outputs = model(inputs)
@@ -65,7 +83,7 @@ class Alone:
             loss, accuracy = self.looked_at(model, rows)
             return {"test/loss": loss, "test/accuracy": accuracy}
         model.eval()
-        outputs = torch.cat([model(inputs) for inputs in rows.inputs.split(_ROWS_AT_ONCE)])
+        outputs = torch.cat([model(inputs) for inputs in rows.inputs.split(self.rows_at_once)])
         return {f"test/{name}": value for name, value in self.task.judged(self.criterion.embeddings(outputs)).items()}
 
     def batches(self, run: Run) -> PictureBatches:

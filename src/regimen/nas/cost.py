@@ -16,7 +16,9 @@ from regimen.nas.space import Architecture, Space
 from regimen.spec import Frozen
 
 Unit = Literal["mmac", "params", "ms"]
-"""Millions of multiply-adds (convolutions and linear layers), parameters, milliseconds of one forward pass."""
+"""Millions of multiply-adds (convolutions, linear layers and attention's products), parameters, milliseconds of one
+forward pass.
+"""
 
 
 class Range(Frozen):

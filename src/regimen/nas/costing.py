@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from regimen.errors import Problem, Refused
-from regimen.nas.cost import Cost, CostTable, Range, Unit
+from regimen.nas.cost import Cost, CostTable, Unit
 from regimen.nas.jointcost import JointCost, Table
 from regimen.nas.searchspace import Inputs, SearchSpace
 from regimen.nas.space import Architecture
@@ -216,14 +216,6 @@ def compare(cost: Cost, first: Architecture, second: Architecture) -> int:
         text = f"{one:g} and {other:g} {cost.unit} differ by less than {cost.spread:g}, the spread of the measurements."
         raise Refused(Problem("cost", text, "Compare by mmac or params, or measure on a quiet machine."))
     return int(np.sign(one - other))
-
-
-def check_resolution(cost: Cost, wanted: Range, place: str = "strategy.search.cost") -> None:
-    """Raises `Refused` for a range that is narrower than the spread of the measurements: chance would decide."""
-    if wanted.high is not None and wanted.high - wanted.low < cost.spread:
-        text = f"wants {wanted.low:g} to {wanted.high:g} {cost.unit}, which is narrower than the spread of the "
-        fix = "Widen the range, or measure on a quiet machine."
-        raise Refused(Problem(place, f"{text}measurements, {cost.spread:g} {cost.unit}.", fix))
 
 
 def _tables(cost: CostTable | JointCost) -> Iterator[Table]:

@@ -63,7 +63,7 @@ class ElasticLinear(nn.Module):
     """A frozen linear layer and an adapter of which a part is active: (..., I) to (..., O).
 
     `mix` (R,) is what each component of the adapter is multiplied by; None for the first `rank` with the scale of that
-    rank.
+    rank, times `factor` where it was drawn with one.
     """
 
     def __init__(self, base: nn.Linear, ranks: Sequence[int], adapters: Adapters) -> None:
@@ -76,6 +76,7 @@ class ElasticLinear(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.rank = self.ranks[0]
         self.mix: Tensor | None = None
+        self.factor: Tensor | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         result: Tensor = self.base(inputs)
@@ -83,6 +84,7 @@ class ElasticLinear(nn.Module):
         if self.mix is None:
             change = F.linear(F.linear(given, self.lora_A[: self.rank]), self.lora_B[:, : self.rank])
             change = change * self.adapters.scale(self.rank)
+            change = change if self.factor is None else self.factor * change
         else:
             change = F.linear(F.linear(given, self.lora_A) * self.mix, self.lora_B)
         return result + change.to(result.dtype)
@@ -127,10 +129,12 @@ class ElasticLoraSupernet(Supernet):
 
     def activate(self) -> None:
         """Gives each adapter what the state of the supernet says."""
+        drawn = self.draw() if self.state == "gumbel_single" else []
         for number, layers in enumerate(self.elastic):
-            weights_K = None if self.state == "single" else self.weights_of(number)
+            weights_K = None if drawn or self.state == "single" else self.weights_of(number)
+            choice, weight = drawn[number] if drawn else (self.active[number], None)
             for layer in layers:
-                layer.rank = layer.ranks[self.active[number]]
+                layer.rank, layer.factor = layer.ranks[choice], weight
                 layer.mix = None if weights_K is None else layer.mixed(weights_K)
 
     def stages(self, architecture: Architecture) -> None:

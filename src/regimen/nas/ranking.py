@@ -1,7 +1,7 @@
 """Whether estimates rank architectures as training each of them does: next to counting parameters, and to the ceiling.
 
-A supernet is of use where it ranks better than what costs nothing (parameters, multiply-adds), and it cannot agree with
-one training more than another training does.
+A supernet is of use where it ranks better than what costs nothing (parameters, multiply-adds). How well two trainings
+agree says how sure the truth is: with one training nothing can be expected to agree more.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ FEWEST = 5
 Verdict = Literal["better", "not better", "worse"]
 
 
+def said(value: float) -> str:
+    """With three digits, or that there is no such number: where all of one side are equal.
+
+    >>> said(0.5), said(float("nan"))
+    ('0.500', 'not defined')
+    """
+    return f"{value:.3f}" if np.isfinite(value) else "not defined"
+
+
 class Interval(NamedTuple):
     """A number and where it lies with 95 % confidence (percentile bootstrap over the architectures)."""
 
@@ -33,7 +42,9 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        if not np.isfinite(self.value):
+            return said(self.value)
+        return f"{said(self.value)} ({said(self.low)} to {said(self.high)})"
 
 
 class Agreement(NamedTuple):
@@ -83,31 +94,27 @@ class RankingReport(NamedTuple):
     ceiling: Ceiling | None
     """None where each architecture was trained once."""
 
-    def sentences(self) -> list[str]:
-        """What a reader must know, the worst news first."""
+    def sentences(self, who: str = "The estimates rank") -> list[str]:
+        """What a reader must know, the worst news first. `who` is the subject and its verb: `The supernet ranks`."""
         tau = self.estimates.kendall
-        found = [_against(tau, baseline) for baseline in sorted(self.baselines, key=lambda each: each.advantage.value)]
+        found = [_against(who, tau, each) for each in sorted(self.baselines, key=lambda each: each.advantage.value)]
         if not tau.low > 0:
-            found.insert(0, f"The estimates cannot be told from a random order: tau {tau}.")
+            found.insert(0, f"{who} no better than a random order does: tau {tau}.")
         else:
-            found.append(f"tau {tau} over {self.num_architectures} architectures.")
+            found.append(f"Over {self.num_architectures} architectures tau is {tau}.")
         if self.ceiling is not None:
             found.append(
-                f"One training agrees with another to tau {self.ceiling.kendall:.3f}: more cannot be hoped for."
+                f"Two trainings of the same networks agree to tau {said(self.ceiling.kendall)}: the truth is no surer."
             )
         if self.num_unjudged:
             found.append(f"{self.num_unjudged} could not be judged, and are ranked last.")
         return found
 
 
-def _against(tau: Interval, baseline: Baseline) -> str:
-    what = {
-        "better": "The estimates rank better than",
-        "not better": "The estimates rank no better than",
-        "worse": "The estimates rank worse than",
-    }[baseline.verdict]
+def _against(who: str, tau: Interval, baseline: Baseline) -> str:
     other = baseline.agreement.kendall.value
-    return f"{what} counting {baseline.name}: tau {tau.value:.3f} against {other:.3f}, difference {baseline.advantage}."
+    verdict = f"{who} {'no better' if baseline.verdict == 'not better' else baseline.verdict} than counting"
+    return f"{verdict} {baseline.name}: tau {said(tau.value)} against {said(other)}, difference {baseline.advantage}."
 
 
 def ranking_report(

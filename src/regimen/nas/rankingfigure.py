@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regimen.nas.ranking import RankingReport
+from regimen.nas.ranking import Interval
 from regimen.readable import number
 from regimen.report.chart import HEIGHT, WIDTH
 from regimen.report.markup import Markup, join, tag
@@ -19,15 +19,15 @@ _MOST_DOTS = 1000
 
 
 def ranking_figure(
-    report: RankingReport,
     estimates: ArrayLike,
     truth: ArrayLike,
     names: Sequence[str] = (),
     *,
+    tau: Interval,
     across: str = "trained on its own",
     up: str = "estimate",
 ) -> Markup:
-    """Estimates (N,) over truth (N,) or the mean of (N, T), with tau in the caption; `names` are shown on the dots.
+    """Estimates (N,) over truth (N,) or the mean of (N, T), with `tau` in the caption; `names` are shown on the dots.
 
     What could not be judged has no dot.
     """
@@ -53,7 +53,7 @@ def ranking_figure(
         role="img",
         class_="chart",
     )
-    caption = f"tau {report.estimates.kendall}, {report.num_architectures} architectures"
+    caption = f"tau {tau}"
     return tag("figure", tag("figcaption", tag("b", up), tag("span", caption, class_="unit")), drawing)
 
 

@@ -12,17 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from regimen.choices import PluginOf
 from regimen.errors import Problem, Refused
 from regimen.handle import Run
+from regimen.nas.cost import CostTable, Unit
+from regimen.nas.costing import cost_table
 from regimen.nas.criterion import Criterion
+from regimen.nas.evaluating.choice import EvaluatorSettings
+from regimen.nas.jointcost import JointCost
 from regimen.nas.ranking import FEWEST
 from regimen.nas.searcher import Searcher
+from regimen.nas.searchspace import Inputs
 from regimen.nas.space import Architecture
 from regimen.nas.supernet import ForwardState, Supernet
 from regimen.optim import Optimizer, OptimizerSettings, Schedule
@@ -31,6 +37,9 @@ from regimen.settings import PluginSettings
 from regimen.spec import Choice, RunSettings
 from regimen.strategy import Finding, Strategy
 from regimen.task import Task
+
+if TYPE_CHECKING:
+    from regimen.nas.supernettask import SupernetTask
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class Sampler(Strategy):
     """
 
     family = "nas"
+    forward: ClassVar[ForwardState] = "single"
+    """The state in which its paths are computed; a space that has no such state is refused before anything is spent."""
 
     optimizer: Annotated[Optimizer, Field(description="of the weights, the supernet's and the found network's")] = (
         OptimizerSettings.model_validate({"name": "sgd", "lr": 0.1, "momentum": 0.9})
@@ -77,12 +88,18 @@ class Sampler(Strategy):
         Annotated[Choice, PluginOf("searcher")] | None,
         Field(description="what looks for the best architecture; null: the supernet is only trained"),
     ] = Choice(name="evolution")
+    evaluator: Annotated[
+        EvaluatorSettings, Field(description="what judges the architectures of the search; its name alone will do")
+    ] = EvaluatorSettings()
     retrain: Annotated[
         float | None, Field(gt=0, description="epochs that the found network is trained from scratch; null: not")
     ] = 20
     rank: Annotated[
-        int, Field(ge=0, description="random networks that are trained alone, to see how well the supernet ranks them")
+        int, Field(ge=0, description="random networks that are trained alone, to see how well the evaluator ranks them")
     ] = 0
+    rank_seeds: Annotated[
+        int, Field(ge=1, description="trainings of each of those; how well two agree says how sure their order is")
+    ] = 2
     rank_epochs: Annotated[float, Field(gt=0, description="epochs of each of those")] = 20
 
     @cached_property
@@ -104,24 +121,25 @@ class Sampler(Strategy):
 
     def why_not(self, task: Task) -> str | None:
         from regimen.nas.supernettask import SupernetTask
+        from regimen.nas.tablerun import TableTask
 
-        if not isinstance(task, SupernetTask):
+        if not isinstance(task, SupernetTask | TableTask):
             return f"a sampler trains supernets, and {task.name} has none. `regimen plugins` lists the tasks that do."
         if num_launched() > 1:
             return f"a sampler trains in one process, and {num_launched()} were started. Start it without torchrun."
         return None
 
     def preflight(self, task: Task, settings: RunSettings) -> list[Finding]:
-        from regimen.nas.running import search_problem
+        from regimen.nas.running import misfits
         from regimen.nas.supernettask import SupernetTask
+        from regimen.nas.tablerun import TableTask, misfits_of_table
 
+        if isinstance(task, TableTask):
+            return [Finding("error", problem) for problem in misfits_of_table(self, task, settings.budget)]
         assert isinstance(task, SupernetTask)
         found = list(self._misfits(settings, len(task.splits.train.classes)))
-        try:
-            search_problem(self, task)
-        except Refused as error:
-            found += error.problems
-        return [Finding("error", problem) for problem in found]
+        found += misfits(self, task)
+        return [*(Finding("error", problem) for problem in found), *self._unused(task, settings)]
 
     def _misfits(self, settings: RunSettings, num_rows: int) -> Iterator[Problem]:
         """Settings that would have no effect, or be found out only when much has been spent."""
@@ -138,22 +156,57 @@ class Sampler(Strategy):
             text = f"is {self.batch_size}, and there are {num_rows} rows to train on."
             yield Problem("strategy.batch_size", text, "Set a smaller one.")
 
+    def _unused(self, task: Task, settings: RunSettings) -> Iterator[Finding]:
+        if self.evaluator.needs_supernet or self.searcher is None or self.searcher.needs_supernet:
+            return
+        if settings.budget != task.usual_budget:
+            text = f"is that of a supernet, and none is trained: {self.evaluator.name} needs none."
+            yield Finding("warning", Problem("budget", text, "Remove it; the search has `strategy.search.queries`."))
+
     def train(self, task: Task, run: Run) -> dict[str, float]:
         from regimen.machine import machine_set
         from regimen.nas.running import ArchitectureRun
         from regimen.nas.supernettask import SupernetTask
+        from regimen.nas.tablerun import TableTask, search_table
 
+        if isinstance(task, TableTask):
+            return search_table(self, task, run)
         assert isinstance(task, SupernetTask)
+        self.prepare(task)
         device = Processes.join(run.settings.device).device
         with machine_set(run.settings, device):
             return ArchitectureRun(self, task, run, device).go()
 
     # ------------------------------------------------------------------ what a sampler says
 
+    def prepare(self, task: SupernetTask) -> None:
+        """Told the task of a run before anything is spent, and again before `attach`: for what the space alone decides,
+        such as costs. Raises `Refused` for what cannot be trained.
+        """
+        if self.forward != "single":
+            states = self.looked_at(task).states
+            if self.forward not in states:
+                text = f"needs the forward state {self.forward}; {task.supernet.space.name} has {', '.join(states)}."
+                raise Refused(Problem("strategy.name", text, "Choose a sampler of single paths, such as uniform."))
+
+    def looked_at(self, task: SupernetTask) -> Supernet:
+        """A supernet of the task to look at, not the one that is trained. torch's generator stays as it is."""
+        with torch.random.fork_rng(devices=[]):
+            return task.space.make_supernet(self._inputs(task))
+
+    def cost_of(self, task: SupernetTask, unit: Unit) -> CostTable | JointCost:
+        """What the architectures of a task cost."""
+        return cost_table(task.space, self._inputs(task), unit, cache=task.cache)
+
+    def _inputs(self, task: SupernetTask) -> Inputs:
+        return task.inputs(self.made_criterion.num_outputs(task.num_classes))
+
     def attach(self, model: Supernet, generator: np.random.Generator) -> None:
         """Gives it the supernet; called once, before the first step."""
         self.model: Supernet = model
         self.generator: np.random.Generator = generator
+        if self.forward != "single" and not model.arch_params:
+            model.initialize_arch_param(next(model.parameters()).device)
 
     @property
     def macro_len(self) -> int:
@@ -197,6 +250,10 @@ class Sampler(Strategy):
         if model.active is not before:  # `step` has activated one itself
             return [Path(model.active)]
         return [Path(model.space.check(made[-1] if made else generate()))]
+
+    def why_not_again(self) -> str | None:
+        """The reason why a plan may not be thrown away for another one; None where it may."""
+        return None
 
     def observe(self, losses: Sequence[float]) -> None:
         """Told the losses of the step's paths, after the update."""

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from regimen.handle import Restored, Run
-from regimen.spec import Budget, RunSettings
+from regimen.spec import Budget, CheckpointSettings, EvaluateSettings, RunSettings
+
+_NEVER = 10**9
+"""Steps between two times, for what is not to happen."""
 
 
 class Stages:
@@ -111,8 +114,31 @@ class StageRun(Run):
     def restore(self) -> Restored | None:
         return self._stages.restored(self._name)
 
+    def unrecorded_with(self, seed: int) -> Run:
+        """A run with the budget and the wishes to stop of this one, that keeps nothing."""
+        return _Unrecorded(self, seed)
+
     def best_checkpoint(self) -> Restored | None:
         found = self._stages.run.best_checkpoint()
         if found is None or found.state["stage"] != self._name:
             return None
         return Restored(found.step - self._stages.steps, found.state["state"])
+
+
+class _Unrecorded(Run):
+    """One of many small runs in a stage. It looks at its model at the beginning and the end alone."""
+
+    def __init__(self, stage: StageRun, seed: int) -> None:
+        rarely = {"evaluate": EvaluateSettings(every=_NEVER), "checkpoint": CheckpointSettings(every=_NEVER)}
+        silent = Run.unrecorded(stage.folder)
+        super().__init__(
+            settings=stage.settings.model_copy(update=rarely),
+            folder=stage.folder,
+            journal=silent._journal,
+            checkpoints=silent._checkpoints,
+        )
+        self.seed, self._stage = seed, stage
+
+    @property
+    def stop_reason(self) -> str | None:
+        return self._stage.stop_reason

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from regimen.errors import Problem, SpecError
 from regimen.nas.space import Architecture, Space
 
-ForwardState = Literal["single", "sum", "softmax", "gumbel_softmax"]
+ForwardState = Literal["single", "sum", "softmax", "gumbel_softmax", "gumbel_single"]
 STATES: tuple[ForwardState, ...] = ("single", "sum", "softmax", "gumbel_softmax")
+"""OSNASLib's; `gumbel_single` is ours."""
 
 
 class Part(NamedTuple):
@@ -33,16 +34,26 @@ class Part(NamedTuple):
     """What goes into it, one row."""
 
 
+class Drawn(NamedTuple):
+    """A choice that was drawn for one forward pass."""
+
+    choice: int
+    weight: Tensor
+    """1, a scalar with the gradient of the probability that it was drawn with."""
+
+
 class Supernet(nn.Module):
     """A stem, layers of which each holds its choices, and a head; all choices of a layer give one shape.
 
     In the state `single` one choice a layer is computed; in the others the choices of a layer are added with weights:
     the architecture parameters as they are (`sum`), their softmax, or a Gumbel softmax at temperature `tau` (Jang et
-    al., arXiv:1611.01144). A space of another shape (cells) gives no layers and overrides `forward`, `inherited` and
-    `parts`, and `stages` where evaluation can share work.
+    al., arXiv:1611.01144). In `gumbel_single` the choice that the Gumbel softmax gives most weight is computed alone,
+    times exactly 1, and its gradient is that of the weight (GDAS, Dong and Yang, arXiv:1910.04465). A space of another
+    shape (cells) gives no layers and overrides `forward`, `inherited` and `parts`, and `stages` where evaluation can
+    share work.
     """
 
-    states: ClassVar[tuple[ForwardState, ...]] = STATES
+    states: ClassVar[tuple[ForwardState, ...]] = (*STATES, "gumbel_single")
     """What `set_forward_state` takes."""
 
     def __init__(
@@ -107,11 +118,14 @@ class Supernet(nn.Module):
     # ------------------------------------------------------------------ forward
 
     def forward(self, inputs: Tensor) -> Tensor:
+        drawn = self.draw() if self.state == "gumbel_single" else []
         outputs: Tensor = self.stem(inputs)
         for number in range(len(self.layers)):
             choices = self.choices_of(number)
             if self.state == "single":
                 outputs = choices[self.active[number]](outputs)
+            elif drawn:
+                outputs = drawn[number].weight * choices[drawn[number].choice](outputs)
             else:
                 outputs = weighted(self.weights_of(number), choices, outputs)
         result: Tensor = self.head(outputs)
@@ -124,7 +138,17 @@ class Supernet(nn.Module):
             return row.softmax(dim=0)
         if self.state == "gumbel_softmax":
             return F.gumbel_softmax(row, tau=self.tau, dim=0)
+        if self.state == "gumbel_single":
+            soft = F.gumbel_softmax(row, tau=self.tau, dim=0)
+            one = torch.zeros_like(soft).scatter_(0, soft.argmax(dim=0, keepdim=True), 1.0)
+            return one + (soft - soft.detach())  # exactly 1 and 0, with the gradient of the softmax
         return row
+
+    def draw(self) -> list[Drawn]:
+        """One choice a layer for the state `gumbel_single`, each with its weight; waits for the device once."""
+        weights = [self.weights_of(layer) for layer in range(len(self.space.sizes))]
+        choices = torch.stack([row.detach().argmax() for row in weights]).tolist()
+        return [Drawn(choice, row[choice]) for choice, row in zip(choices, weights, strict=True)]
 
     def stages(self, architecture: Architecture) -> list[tuple[tuple[int, ...], nn.Module]] | None:
         """The network of an architecture in order, each module with a key: two architectures whose first keys are the

@@ -84,17 +84,19 @@ def train_supernet(
     parts: Mapping[str, Any],
     before: Callable[[int], None],
 ) -> dict[str, float]:
-    """Trains within the run's budget; a step is what `sampler.plan` says, on one batch. `before(step)` is called first;
-    `parts` are what checkpoints hold besides.
+    """Trains within the run's budget; a step is what `sampler.plan` says, on one batch. `before(step)` is called after
+    the plan, in the forward state of its first path; `parts` are what checkpoints hold besides.
     """
     supernet = model.network
     assert isinstance(supernet, Supernet)
 
     def losses(_: nn.Module, batch: Pictures) -> Iterator[Loss]:
+        paths = sampler.plan(trainer.at.step)
+        activate(supernet, paths[0])  # what `before` finds must follow from the step alone, also after a resume
         before(trainer.at.step)
         outputs: list[Tensor] = []
         seen: list[Tensor] = []
-        for number, path in enumerate(sampler.plan(trainer.at.step)):
+        for number, path in enumerate(paths):
             activate(supernet, path)
             made = model(batch.inputs)
             outputs.append(made.detach())

@@ -28,6 +28,16 @@ _KNOWN: dict[str, Meaning] = {
     "grad_norm": Meaning("Gradient norm", "before clipping"),
     "tokens_per_s": Meaning("Speed", "tokens per second"),
     "margin": Meaning("Margin", "", "how much more the chosen answer is preferred to the rejected one", "higher"),
+    "mmac": Meaning("Multiply-adds", "millions", "of one forward pass of one row", "lower"),
+    "params": Meaning("Parameters", "", "weights of the network", "lower"),
+    "ms": Meaning("Latency", "milliseconds", "of one forward pass of one row", "lower"),
+    "tau": Meaning(
+        "Kendall's tau-b", "", "1: networks are in the order of their own trainings; 0: as by chance", "higher"
+    ),
+    "tau_low": Meaning("Kendall's tau-b, at least", "", "the lower end of its 95 % interval", "higher"),
+    "ceiling": Meaning("Kendall's tau-b of two trainings", "", "how sure the truth of the ranking is"),
+    "quality": Meaning("Quality", "", "as the table gives it", "higher"),
+    "regret": Meaning("Regret", "", "how much better the best is that the limits allow", "lower"),
     "margins": Meaning("Margin", "", "how much more the chosen answer is preferred to the rejected one", "higher"),
 }
 _ENDINGS: tuple[tuple[str, Direction], ...] = (
@@ -68,5 +78,8 @@ SPLITS = {
     "valid": "held-out data",
     "test": "test data",
     "final": "at the end",
+    "search": "held-out data, as the search judged it",
+    "found": "the found network",
+    "ranking": "networks trained alone",
 }
 """What the first part of a metric's key says."""

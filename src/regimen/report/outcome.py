@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from regimen.readable import number
@@ -12,7 +13,11 @@ from regimen.records.writer import Status
 from regimen.report.glossary import IMPORTANCE, SPLITS, meaning
 from regimen.report.markup import EMPTY, Markup, join, section, table, tag
 
-_RESULT_SPLITS = ("test", "valid", "train_eval", "final")
+_MEASURED = ("test", "valid", "train_eval", "final")
+_RESULT_SPLITS = (*_MEASURED, "search", "found", "ranking")
+"""Of the last three only what a run ends with is a result: their curves are of one network after the other."""
+_OF = ("found", "ranking")
+"""Parts of a key before which a reader expects `of`."""
 
 
 class Change(NamedTuple):
@@ -28,7 +33,7 @@ class Change(NamedTuple):
 def changes(record: Record) -> list[Change]:
     """Every result metric: measured before the first step, and what training returned (or the last recorded)."""
     final = {key: value for key, value in record.final.items() if _is_result(key)}
-    recorded = {key: points for key, points in record.curves.items() if _is_result(key)}
+    recorded = {key: points for key, points in record.curves.items() if _is_result(key, _MEASURED)}
     found = []
     for key in dict.fromkeys([*final, *recorded]):
         points = recorded.get(key, [])
@@ -39,9 +44,9 @@ def changes(record: Record) -> list[Change]:
     return sorted(found, key=lambda change: _rank(change.key))
 
 
-def _is_result(key: str) -> bool:
+def _is_result(key: str, splits: Sequence[str] = _RESULT_SPLITS) -> bool:
     """The proof of the save has a section of its own."""
-    return key.partition("/")[0] in _RESULT_SPLITS and not key.startswith("final/proof_")
+    return key.partition("/")[0] in splits and not key.startswith("final/proof_")
 
 
 def _rank(key: str) -> tuple[int, int, int, str]:
@@ -85,7 +90,7 @@ def _named(key: str) -> Markup:
     return join(
         [
             tag("b", known.title),
-            f" on {SPLITS[split]}" if split != "final" else "",
+            f" {'of' if split in _OF else 'on'} {SPLITS[split]}" if split != "final" else "",
             tag("small", said, " ", tag("code", key)),
         ]
     )

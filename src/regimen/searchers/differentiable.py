@@ -54,7 +54,7 @@ class DifferentiableSearcher(Searcher):
         self._adam = torch.optim.Adam(self._rows, self.lr, (self.beta1, 0.999), weight_decay=self.weight_decay)
 
     def observe(self, loss: Callable[[], Tensor]) -> None:
-        state = self.supernet.state if self.supernet.state == "gumbel_softmax" else "softmax"
+        state = self.supernet.state if self.supernet.state.startswith("gumbel") else "softmax"
         with mixing(self.supernet, state):
             total = loss()
         if self._table is not None and self.target is not None:

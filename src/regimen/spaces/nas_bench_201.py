@@ -13,7 +13,7 @@ from regimen.nas.blocks.convolution import initialize, normalized, pooled_classi
 from regimen.nas.chainspace import InputSize
 from regimen.nas.searchspace import Inputs, SearchSpace
 from regimen.nas.space import Architecture, Space
-from regimen.nas.supernet import Part, Supernet
+from regimen.nas.supernet import Drawn, Part, Supernet
 
 NUM_STAGES = 3
 
@@ -86,8 +86,10 @@ class CellNet(nn.Module):
         self.body = nn.ModuleList(body)
         self.chosen = [held[0] for held in choices]
 
-    def forward(self, inputs: Tensor, chosen: Sequence[int | Tensor] | None = None) -> Tensor:
-        """`chosen` has for each edge an operation or the weights of all; unset, the first of what it holds."""
+    def forward(self, inputs: Tensor, chosen: Sequence[int | Drawn | Tensor] | None = None) -> Tensor:
+        """`chosen` has for each edge an operation, one with its weight, or the weights of all; unset, the first of what
+        it holds.
+        """
         outputs = self.stem(inputs)
         for module in self.body:
             outputs = module(outputs, chosen or self.chosen) if isinstance(module, Cell) else module(outputs)
@@ -105,10 +107,14 @@ class CellSupernet(Supernet):
         self.net = net
 
     def forward(self, inputs: Tensor) -> Tensor:
-        # Weights are drawn once for all cells: one architecture a pass.
-        chosen = self.active if self.state == "single" else [self.weights_of(edge) for edge in self.places]
-        result: Tensor = self.net(inputs, chosen)
+        result: Tensor = self.net(inputs, self._chosen())
         return result
+
+    def _chosen(self) -> Sequence[int | Drawn | Tensor]:
+        """For all cells, so that what is drawn is one architecture a pass."""
+        if self.state == "single":
+            return self.active
+        return self.draw() if self.state == "gumbel_single" else [self.weights_of(edge) for edge in self.places]
 
     def stages(self, architecture: Architecture) -> None:
         return None

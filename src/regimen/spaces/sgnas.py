@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from regimen.nas.blocks.unified import GROUPS, KERNELS, ZERO, UnifiedBlock, Unif
 from regimen.nas.proxyless import ProxylessChain
 from regimen.nas.searchspace import Inputs
 from regimen.nas.space import Architecture, Space
-from regimen.nas.supernet import Part, Supernet
+from regimen.nas.supernet import STATES, ForwardState, Part, Supernet
 
 
 def sorted_groups(architecture: Architecture) -> Architecture:
@@ -54,7 +55,9 @@ class SGNAS(ProxylessChain):
 
 
 class UnifiedSupernet(Supernet):
-    """The supernet of unified blocks."""
+    """The supernet of unified blocks. It has no state `gumbel_single`: in its mixtures the groups share their work."""
+
+    states: ClassVar[tuple[ForwardState, ...]] = STATES
 
     def __init__(self, space: Space, stem: nn.Module, unified: list[UnifiedLayer], head: nn.Module) -> None:
         super().__init__(space, stem, head=head)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regimen.nas.supernet import Drawn
+
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """In the benchmark's order."""
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -51,8 +53,8 @@ class Cell(nn.Module):
             nn.ModuleDict({str(choice): operation(OPERATIONS[choice], channels) for choice in held}) for held in choices
         )
 
-    def forward(self, inputs: Tensor, chosen: Sequence[int | Tensor]) -> Tensor:
-        """`chosen` has for each edge an operation, or the weights of all."""
+    def forward(self, inputs: Tensor, chosen: Sequence[int | Drawn | Tensor]) -> Tensor:
+        """`chosen` has for each edge an operation, one with its weight, or the weights of all."""
         nodes: list[Tensor | None] = [inputs, None, None, None]
         for (start, end), edge, choice in zip(EDGES, self.edges, chosen, strict=True):
             source, before = nodes[start], nodes[end]
@@ -64,10 +66,13 @@ class Cell(nn.Module):
         return nodes[-1]
 
 
-def _along(edge: nn.ModuleDict, choice: int | Tensor, inputs: Tensor) -> Tensor:
+def _along(edge: nn.ModuleDict, choice: int | Drawn | Tensor, inputs: Tensor) -> Tensor:
     if isinstance(choice, int):
         outputs: Tensor = edge[str(choice)](inputs)
         return outputs
+    if isinstance(choice, Drawn):
+        drawn: Tensor = choice.weight * edge[str(choice.choice)](inputs)
+        return drawn
     # "none" adds nothing whatever its weight; it only takes weight from the others.
     total: Tensor = choice[1] * edge["1"](inputs)
     for number in range(2, len(OPERATIONS)):

@@ -31,6 +31,8 @@ _MIB = 2**20
 _MOST_ROWS, _FEWEST_ROWS = 1000, 64
 _NUMBERS = 2**20
 """Inputs of a batch, unless rows are very large or very small: the activations of one path must fit into memory."""
+_OUTPUTS = 2**25
+"""Outputs of a batch, at most: 128 MiB. Only language models have so many, one a word for each token."""
 
 
 def hits(outputs_BC: Tensor, targets_B: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class SupernetEvaluator:
         assert len(inputs) == len(targets) > 0, "inputs and targets differ in number, or there are none"
         self.supernet, self.normalization, self.scores = supernet, normalization, scores
         self.device = next((p.device for p in supernet.parameters()), inputs.device)
-        size = batch_size or (len(inputs) if normalization == "batch" else _usual_batch(inputs))
+        size = batch_size or (len(inputs) if normalization == "batch" else usual_batch(inputs))
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         cut = _evenly if normalization == "batch" else torch.Tensor.split
         self._batches = list(zip(cut(inputs, size), cut(targets, size), strict=True))
@@ -222,7 +224,13 @@ class Whole(nn.Module):
         return outputs
 
 
-def _usual_batch(inputs: Tensor) -> int:
+def rows_at_once(targets: Tensor, num_outputs: int, most: int) -> int:
+    """Up to `most`; fewer where their outputs, `num_outputs` for each target, would be large."""
+    return max(1, min(most, _OUTPUTS // (targets[0].numel() * num_outputs)))
+
+
+def usual_batch(inputs: Tensor) -> int:
+    """64 to 1,000 rows, by the size of a row."""
     return min(_MOST_ROWS, max(_FEWEST_ROWS, _NUMBERS // max(1, inputs[0].numel())))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import ClassVar
 
 from regimen.nas.sampler import Sampler
-from regimen.nas.supernet import Supernet
+from regimen.nas.supernet import ForwardState
 
 
 class DifferentiableSampler(Sampler):
@@ -16,11 +16,7 @@ class DifferentiableSampler(Sampler):
     """
 
     name = "differentiable"
-
-    def attach(self, model: Supernet, generator: np.random.Generator) -> None:
-        super().attach(model, generator)
-        if not model.arch_params:
-            model.initialize_arch_param(next(model.parameters()).device)
+    forward: ClassVar[ForwardState] = "softmax"
 
     def step(self) -> None:
-        self.model.set_forward_state("softmax")
+        self.model.set_forward_state(self.forward)

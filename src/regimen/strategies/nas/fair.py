@@ -37,6 +37,14 @@ class FairnessSampler(Sampler):
             return super().plan(step)
         return [Path(self.generate_training_architecture()) for _ in range(max(self.model.space.sizes))]
 
+    def why_not_again(self) -> str | None:
+        if self.strict and len(set(self.model.space.sizes)) == 1:
+            return None  # each plan is a whole window
+        return (
+            "is fair over several plans, each choice dealt out once; a plan that is thrown away would take its choices "
+            "with it. With strict: true, where all layers have the same number of choices, each plan is fair on its own"
+        )
+
     def _orders(self) -> list[list[int]]:
         if not hasattr(self, "orders"):
             self.orders: list[list[int]] = [[] for _ in self.model.space.sizes]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from regimen.nas.sampler import Path, Sampler
-from regimen.nas.supernet import Supernet
+from regimen.nas.supernet import ForwardState
 
 
 class GumbelSampler(Sampler):
@@ -18,15 +17,11 @@ class GumbelSampler(Sampler):
     """
 
     name = "gumbel"
+    forward: ClassVar[ForwardState] = "gumbel_softmax"
 
     tau: Annotated[float, Field(gt=0, description="temperature at the first step; high is an even mixture")] = 5.0
     tau_least: Annotated[float, Field(gt=0, description="temperature below which it does not fall")] = 0.1
     decay: Annotated[float, Field(gt=0, le=1, description="factor of the temperature from step to step")] = 0.999
 
-    def attach(self, model: Supernet, generator: np.random.Generator) -> None:
-        super().attach(model, generator)
-        if not model.arch_params:
-            model.initialize_arch_param(next(model.parameters()).device)
-
     def plan(self, step: int) -> list[Path]:
-        return [Path(forward="gumbel_softmax", tau=max(self.tau_least, self.tau * self.decay**step))]
+        return [Path(forward=self.forward, tau=max(self.tau_least, self.tau * self.decay**step))]
