@@ -152,7 +152,8 @@ def test_one_name_twice_is_told_and_neither_is_taken(tmp_path: Path) -> None:
     with pytest.raises(
         SpecError, match=r"b.py: the name 'finetune/derived' is taken: strategies/a.py \(folder\) has it"
     ):
-        find("sft", ["finetune"])
+        find("derived", ["finetune"])
+    assert find("sft", ["finetune"]).origin == "built in"
     put("strategies/a.py", DERIVED.replace('"derived"', '"one"'))
     put("strategies/b.py", DERIVED.replace('"derived"', '"other"'))
     assert find("other", ["finetune"]).class_name == "Derived"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from regimen.complaints import shown
-from regimen.errors import SpecError
+from regimen.errors import SpecError, StrategyFailed
 from regimen.kinds import KINDS, STRATEGIES
-from regimen.registry import find, plugins
+from regimen.registry import Plugin, find, plugins
 from regimen.settings import PluginSettings
 from regimen.spec import RunSpec
 
@@ -47,7 +49,7 @@ class PluginOf:
             raise PydanticCustomError("nested", "{nested}", {"nested": error, "model": model}) from None
 
     def _known(self) -> str:
-        return "known: " + ", ".join(plugin.name for kind in self.kinds for plugin in plugins(kind)) + "."
+        return "known: " + ", ".join(plugin.name for kind in self.kinds for plugin in plugins(kind, None, [])) + "."
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(
@@ -56,8 +58,69 @@ class PluginOf:
         return core_schema.no_info_plain_validator_function(self.check, serialization=dump)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        models = [plugin.settings().model_json_schema() for kind in self.kinds for plugin in plugins(kind)]
+        writing = _WRITING.get() or _Writing(frozenset(), {})
+        if writing.around.intersection(self.kinds):  # a plug-in that takes one of its own kind: names will do
+            names = [plugin.name for kind in self.kinds for plugin in plugins(kind, None, [])]
+            return {"type": "object", "properties": {"name": {"type": "string", "enum": names}}, "required": ["name"]}
+        key = (self.kinds, writing.around)
+        if key not in writing.known:
+            token = _WRITING.set(_Writing(writing.around | {*self.kinds}, writing.known))
+            try:
+                writing.known[key] = self._schemas()
+            finally:
+                _WRITING.reset(token)
+        models = writing.known[key]
         return {"anyOf": models} if len(models) != 1 else models[0]
+
+    def _schemas(self) -> list[JsonSchemaValue]:
+        return [
+            self_contained(model.model_json_schema())
+            for kind in self.kinds
+            for plugin in plugins(kind, None, [])
+            if (model := _settings_of(plugin)) is not None
+        ]
+
+
+class _Writing(NamedTuple):
+    """A schema that is being written: the kinds around the one that is next, and what is known already."""
+
+    around: frozenset[str]
+    known: dict[tuple[tuple[str, ...], frozenset[str]], list[JsonSchemaValue]]
+
+
+_WRITING: ContextVar[_Writing | None] = ContextVar("writing", default=None)
+
+
+def _settings_of(plugin: Plugin) -> type[PluginSettings] | None:
+    """None for a file that does not run: a schema lists what can be chosen, and `find` says what is wrong with it."""
+    try:
+        return plugin.settings()
+    except StrategyFailed:
+        return None
+
+
+def self_contained(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema with its `$defs` put where they are referred to, so that it can stand inside another schema.
+
+    A definition that holds itself is `{"type": "object"}` there.
+    """
+    definitions: Mapping[str, Any] = schema.get("$defs", {})
+
+    def resolved(value: Any, within: tuple[str, ...]) -> Any:
+        if isinstance(value, list):
+            return [resolved(entry, within) for entry in value]
+        if not isinstance(value, Mapping):
+            return value
+        name = str(value.get("$ref", "")).removeprefix("#/$defs/")
+        rest = {key: resolved(entry, within) for key, entry in value.items() if key not in ("$ref", "$defs")}
+        if not name:
+            return rest
+        if name in within:
+            return {"type": "object"} | rest
+        return resolved(definitions[name], (*within, name)) | rest
+
+    made: dict[str, Any] = resolved(schema, ())
+    return made
 
 
 class CheckedSpec(RunSpec):

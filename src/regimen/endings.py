@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regimen.choices import CheckedSpec
 from regimen.errors import (
@@ -25,9 +25,11 @@ from regimen.errors import (
     StrategyFailed,
 )
 from regimen.handle import Run
-from regimen.processes import Processes
 from regimen.records.writer import Status, disk_full_named
 from regimen.registry import Plugin
+
+if TYPE_CHECKING:  # a server that gives runs their end imports no PyTorch
+    from regimen.processes import Processes
 
 
 def status_of(error: RegimenError) -> Status:

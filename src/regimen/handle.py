@@ -155,7 +155,7 @@ class Run:
         if self._stop_reason is None and (now := time.monotonic()) >= self._look_at:
             self._look_at = now + _LOOK_EVERY_S
             if self._stop_file.exists():
-                self._stop_reason = "asked by `regimen stop`"
+                self._stop_reason = "it was asked to"
         return self._stop_reason
 
     def should_stop(self, step: int, *, epochs: float = 0.0, passes: int = 0, tokens: int = 0) -> bool:

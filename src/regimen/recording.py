@@ -117,7 +117,10 @@ class Recording:
         ours = as_ours(error, self.prepared.spec, self.processes)
         ours.__cause__ = error if ours is not error else error.__cause__
         with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
-            traceback.print_exception(ours, file=log)
+            if isinstance(ours, Stopped):  # nothing went wrong
+                log.write(f"{ours}\n")
+            else:
+                traceback.print_exception(ours, file=log)
         with suppress(OSError):  # on a full disk it is `lost` to readers, and resumable all the same
             self._writer.status(status_of(ours), exit_code=ours.exit_code, message=str(ours), **self._spent)
         return ours

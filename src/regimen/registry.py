@@ -15,14 +15,14 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from regimen.errors import Problem, SpecError, StrategyFailed, did_you_mean
+from regimen.errors import Problem, RegimenError, SpecError, StrategyFailed, did_you_mean
 from regimen.kinds import KINDS, folder_of
 from regimen.settings import PluginSettings, init_parameters, settings_model
 from regimen.sourcefile import described, first_sentence
@@ -98,29 +98,44 @@ def unregister(kind: str, name: str) -> None:
     del _REGISTERED[kind, name]
 
 
-def plugins(kind: str, folder: Path | None = None) -> list[Plugin]:
+class Broken(NamedTuple):
+    """A file of plug-ins that cannot be listed, and why."""
+
+    path: Path
+    error: RegimenError
+    qualified: str = ""
+    """The name that it would take from another; empty for a file that does not parse."""
+
+
+def plugins(kind: str, folder: Path | None = None, broken: list[Broken] | None = None) -> list[Plugin]:
     """All plug-ins of a kind, by name. `folder` is the user's; None is the current one.
 
-    Raises `SpecError` if two files claim one name: neither is preferred in silence.
+    Raises `StrategyFailed` for a file that does not parse, and `SpecError` if two files claim one name: neither is
+    preferred in silence. With a list as `broken`, these are put into it, and all others are found.
     """
     found: dict[str, Plugin] = {}
-    for plugin in _everywhere(kind, folder or Path()):
+    for plugin in _everywhere(kind, folder or Path(), broken):
         earlier = found.setdefault(plugin.name, plugin)
         if earlier.path.resolve() != plugin.path.resolve():
             text = f"the name {plugin.qualified!r} is taken: {earlier.path} ({earlier.origin}) has it, too."
-            raise SpecError(Problem(str(plugin.path), text, "Rename one of them."))
+            error = SpecError(Problem(str(plugin.path), text, "Rename one of them."))
+            if broken is None:
+                raise error
+            broken.append(Broken(plugin.path, error, plugin.qualified))
     return sorted(found.values(), key=lambda plugin: plugin.name)
 
 
 def find(name: str, kinds: Iterable[str], folder: Path | None = None) -> Plugin:
     """One plug-in by name, qualified name, class name, or path (`./orpo.py`, `./mine.py:ORPO`).
 
-    Case does not count. Raises `SpecError` that names the nearest known one.
+    Case does not count. Raises `SpecError` that names the nearest known one. A broken file is no matter to who asks for
+    another one; it is named where the plug-in may be in it.
     """
     kinds = tuple(kinds)
     if name.partition(":")[0].endswith(".py"):
         return _from_path(name, kinds)
-    known = [plugin for kind in kinds for plugin in plugins(kind, folder)]
+    broken: list[Broken] = []
+    known = [plugin for kind in kinds for plugin in plugins(kind, folder, broken)]
     wanted = name.lower()
     for matches in (
         lambda p: wanted in (p.qualified.lower(), p.name.lower()),
@@ -128,9 +143,13 @@ def find(name: str, kinds: Iterable[str], folder: Path | None = None) -> Plugin:
     ):
         hits = [plugin for plugin in known if matches(plugin)]
         if len(hits) == 1:
+            for clash in (one for one in broken if one.qualified == hits[0].qualified):
+                raise clash.error
             return hits[0]
         if hits:
             raise SpecError(Problem("", f"{name!r} is ambiguous: {', '.join(p.qualified for p in hits)}."))
+    for unread in (one for one in broken if not one.qualified):
+        raise unread.error
     words = {KINDS[kind].name for kind in kinds}
     word = words.pop() if len(words) == 1 else "plug-in"
     raise SpecError(Problem("", f"there is no {word} {name!r}.", did_you_mean(name, [p.name for p in known])))
@@ -147,12 +166,18 @@ def describe(path: Path, kinds: Sequence[str] = tuple(KINDS), origin: str = "fil
 # ------------------------------------------------------------------------------------------------ where they are
 
 
-def _everywhere(kind: str, folder: Path) -> Iterator[Plugin]:
+def _everywhere(kind: str, folder: Path, broken: list[Broken] | None) -> Iterator[Plugin]:
     yield from _built_in(kind)
-    for path in sorted((folder / ("strategies" if KINDS[kind].family else f"{kind}s")).glob("**/*.py")):
+    below = "strategies" if KINDS[kind].family else KINDS[kind].package.rpartition(".")[2]
+    for path in sorted((folder / below).glob("**/*.py")):
         if not path.name.startswith(("_", "test_")):
-            yield from describe(path, [kind], "folder")
-    for entry in entry_points(group="regimen.plugins"):
+            try:
+                yield from describe(path, [kind], "folder")
+            except RegimenError as error:
+                if broken is None:
+                    raise
+                broken.append(Broken(path, error))
+    for entry in _entry_points(tuple(sys.path), _changed(sys.path)):
         spec = importlib.util.find_spec(entry.value.partition(":")[0])
         if spec and spec.origin:
             yield from describe(Path(spec.origin), [kind], entry.dist.name if entry.dist else "package")
@@ -161,6 +186,17 @@ def _everywhere(kind: str, folder: Path) -> Iterator[Plugin]:
             module = sys.modules.get(cls.__module__)
             path = Path(getattr(module, "__file__", None) or "<interactive>")
             yield Plugin(kind, name, cls.__name__, path, "registered", first_sentence(cls.__doc__))
+
+
+@functools.lru_cache(1)
+def _entry_points(path: tuple[str, ...], changed: tuple[int, ...]) -> tuple[EntryPoint, ...]:
+    """Looking through all installed packages takes longer than all else here."""
+    return tuple(entry_points(group="regimen.plugins"))
+
+
+def _changed(path: Iterable[str]) -> tuple[int, ...]:
+    """When something was last installed or removed in each folder."""
+    return tuple(Path(entry).stat().st_mtime_ns if Path(entry).is_dir() else 0 for entry in path)
 
 
 @functools.cache

@@ -36,12 +36,22 @@ class Loss(NamedTuple):
     """More to record, each as (sum, count), detached."""
 
 
+class Change(NamedTuple):
+    """A setting and what it is to become."""
+
+    path: str
+    """`strategy.overlength`"""
+    value: Any
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something that preflight noticed. An error refuses the run; a warning and an info are shown and recorded."""
 
     level: Literal["error", "warning", "info"]
     problem: Problem
+    remedy: tuple[Change, ...] = ()
+    """What would put it right where that is a matter of settings alone: all of them together."""
 
     def __str__(self) -> str:
         return f"{self.level}: {self.problem}"

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from regimen.errors import Problem
 from regimen.finetune.memory import estimate_memory
 from regimen.spec import RunSettings
-from regimen.strategy import Finding
+from regimen.strategy import Change, Finding
 
 if TYPE_CHECKING:
     from regimen.finetune.strategy import TrainingStrategy
@@ -29,22 +29,24 @@ def misfits(strategy: TrainingStrategy, model_config: Any, settings: RunSettings
     """What can be known without the data."""
     on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        yield Finding(
-            "error", Problem("device", f"is {settings.device}, and there is no GPU here.", "Set device: cpu.")
-        )
+        problem = Problem("device", f"is {settings.device}, and there is no GPU here.", "Set device: cpu.")
+        yield Finding("error", problem, (Change("device", "cpu"),))
     if settings.precision == "fp16" and not on_gpu:
-        yield Finding("error", Problem("precision", "is fp16, which only a GPU computes in.", "Set bf16 or fp32."))
+        problem = Problem("precision", "is fp16, which only a GPU computes in.", "Set bf16 or fp32.")
+        yield Finding("error", problem, (Change("precision", "fp32"),))
     if not strategy.quantize:
         return
     if strategy.tuning.name == "full":
         text = f"is {strategy.quantize.bits} bits with tuning full; a quantized base cannot be trained itself."
-        yield Finding("error", Problem("strategy.quantize", text, "Choose tuning: lora, or remove quantize."))
+        problem = Problem("strategy.quantize", text, "Choose tuning: lora, or remove quantize.")
+        yield Finding("error", problem, (Change("strategy.tuning", {"name": "lora"}),))
     if strategy.quantize.bits == 4 and not on_gpu:
         odd = {name: layer.out_features for name, layer in _layers(model_config) if layer.out_features % _BLOCK}
         if odd:
             name, size = next(iter(odd.items()))
             text = f"is 4 bits; on a CPU that needs layers of a multiple of {_BLOCK} outputs, and {name} has {size}."
-            yield Finding("error", Problem("strategy.quantize", text, "Choose bits: 8, or remove quantize."))
+            problem = Problem("strategy.quantize", text, "Choose bits: 8, or remove quantize.")
+            yield Finding("error", problem, (Change("strategy.quantize", None),))
 
 
 def too_large(
@@ -67,7 +69,11 @@ def too_large(
     level: Literal["error", "warning", "info"] = "info"
     if need.total > 0.9 * free:
         level = "error" if need.total > 1.5 * free else "warning"
-    yield Finding(level, Problem("memory", text, "" if level == "info" else fix))
+    smaller: tuple[Change, ...] = ()
+    if level != "info" and strategy.batch_size > 1 and strategy.batch_size % 2 == 0:  # the same rows a step
+        halved = Change("strategy.batch_size", strategy.batch_size // 2)
+        smaller = (halved, Change("strategy.accumulate", strategy.accumulate * 2))
+    yield Finding(level, Problem("memory", text, "" if level == "info" else fix), smaller)
 
 
 def free_memory(device: str) -> int:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from regimen.errors import DataError, MissingExtra, Problem, Refused
 from regimen.finetune.answers.metrics import check_installed, wanted
+from regimen.finetune.data.layouts import suggested_columns
 from regimen.finetune.data.split import overlap
 from regimen.finetune.fitting import misfits, too_large
 from regimen.finetune.preparing import longest, tokenized
 from regimen.finetune.texttask import LanguageTask
 from regimen.finetune.tokens.prepare import Prepared
 from regimen.spec import RunSettings
-from regimen.strategy import Finding
+from regimen.strategy import Change, Finding
 
 if TYPE_CHECKING:
     from regimen.finetune.strategy import TrainingStrategy
@@ -39,7 +40,8 @@ def findings(strategy: TrainingStrategy, task: LanguageTask, settings: RunSettin
             splits[split] = tokenized(strategy, task, split)
         except (Refused, DataError) as error:
             said = {finding.problem for finding in found}
-            found += [Finding("error", problem) for problem in error.problems if problem not in said]
+            remedy = _for_columns(strategy, task)
+            found += [Finding("error", problem, remedy) for problem in error.problems if problem not in said]
     for split, prepared in splits.items():
         found += _tokens(split, prepared, strategy, task)
     if "train" in splits and "valid" in splits:
@@ -58,23 +60,26 @@ def _run(task: LanguageTask, settings: RunSettings) -> Iterator[Finding]:
     best = settings.checkpoint.best
     if best and not best.startswith("valid/"):
         fix = "The best checkpoint is chosen on valid alone: valid/loss, valid/exact_match, ..."
-        yield Finding("error", Problem("checkpoint.best", f"is {best!r}, which is not measured on valid.", fix))
+        remedy = (Change("checkpoint.best", "valid/loss"),) if "valid" in task.rows else ()
+        yield Finding("error", Problem("checkpoint.best", f"is {best!r}, which is not measured on valid.", fix), remedy)
     reason = task.why_not_here()
     if reason:
-        yield Finding("error", Problem("task.provider", reason, "Set task.provider: huggingface."))
+        problem = Problem("task.provider", reason, "Set task.provider: huggingface.")
+        yield Finding("error", problem, (Change("task.provider", "huggingface"),))
 
 
 def _without_effect(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
     """Settings that this strategy or this task leaves no room for."""
     if strategy.packing and not strategy.collates_rows:
         text = f"is true, and {strategy.get_strategy_name()} makes batches of its own."
-        yield Finding("error", Problem("strategy.packing", text, "Remove it."))
+        yield Finding("error", Problem("strategy.packing", text, "Remove it."), (Change("strategy.packing", False),))
     if strategy.layouts == ("preference",) and strategy.loss_on != type(strategy).loss_on:
         text = f"is {strategy.loss_on}, and a preference is always about the answers."
-        yield Finding("error", Problem("strategy.loss_on", text, "Remove it."))
+        usual = Change("strategy.loss_on", type(strategy).loss_on)
+        yield Finding("error", Problem("strategy.loss_on", text, "Remove it."), (usual,))
     if task.metrics and not task.rows.keys() & {"valid", "test"}:
         text = f"asks for {', '.join(task.metrics)}, and there are no valid or test rows to ask about."
-        yield Finding("error", Problem("task.metrics", text, "Give some, or remove it."))
+        yield Finding("error", Problem("task.metrics", text, "Give some, or remove it."), (Change("task.metrics", []),))
 
 
 def _fields(strategy: TrainingStrategy, task: LanguageTask) -> Iterator[Finding]:
@@ -97,9 +102,9 @@ def _tokens(split: str, prepared: Prepared, strategy: TrainingStrategy, task: La
     for reason, counted in report.dropped.items():
         where = ", ".join(counted.places[:3]) + (", ..." if counted.rows > 3 else "")
         too_many = counted.rows > MANY_DROPPED * report.rows
-        fix = _for_long_rows(strategy, task, report.longest_dropped) if report.longest_dropped else ""
+        fix, remedy = _for_long_rows(strategy, task, report.longest_dropped) if report.longest_dropped else ("", ())
         text = f"{counted.rows:,} of {report.rows:,} rows are dropped: {reason} ({where})."
-        yield Finding("error" if too_many else "warning", Problem(split, text, fix))
+        yield Finding("error" if too_many else "warning", Problem(split, text, fix), remedy)
     for note, counted in report.notes.items():
         yield Finding("warning", Problem(split, f"{counted.rows:,} rows: {note} ({', '.join(counted.places[:3])})."))
     if report.duplicates:
@@ -112,8 +117,19 @@ def _tokens(split: str, prepared: Prepared, strategy: TrainingStrategy, task: La
         yield Finding("error", Problem("task.model", text, "Use the tokenizer that belongs to the model."))
 
 
-def _for_long_rows(strategy: TrainingStrategy, task: LanguageTask, needed: int) -> str:
-    """What can be done about rows of up to `needed` tokens."""
+def _for_columns(strategy: TrainingStrategy, task: LanguageTask) -> tuple[Change, ...]:
+    """The column map that would make a layout of columns that fit none."""
+    try:
+        task.layout(strategy.layouts)
+    except DataError:
+        suggested = suggested_columns(task.rows["train"].columns, strategy.layouts)
+        if suggested and not task.columns and hasattr(task, "data"):
+            return (Change("task.data.columns", suggested),)
+    return ()
+
+
+def _for_long_rows(strategy: TrainingStrategy, task: LanguageTask, needed: int) -> tuple[str, tuple[Change, ...]]:
+    """What can be done about rows of up to `needed` tokens, and the way that keeps the most of them."""
     most = longest(task.tokenizer, task.model_config)
     ways = [] if strategy.overlength == "truncate" else ["choose strategy.overlength: truncate"]
     if (strategy.max_length or most) < most:
@@ -121,7 +137,12 @@ def _for_long_rows(strategy: TrainingStrategy, task: LanguageTask, needed: int) 
     else:
         ways.append(f"shorten them: the model takes {most} tokens")
     said = ", or ".join(ways)
-    return f"{said[0].upper()}{said[1:]}."
+    remedy: tuple[Change, ...] = ()
+    if needed <= most and (strategy.max_length or most) < needed:
+        remedy = (Change("strategy.max_length", needed),)
+    elif strategy.overlength != "truncate":
+        remedy = (Change("strategy.overlength", "truncate"),)
+    return f"{said[0].upper()}{said[1:]}.", remedy
 
 
 def _largest_id(prepared: Prepared) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from regimen.errors import Problem, Refused
@@ -27,7 +28,7 @@ def queued(prepared: Prepared) -> Record:
             code=identity["code"],
             folder=str(Path.cwd()),
         )
-        writer.status("queued", queued=slot(prepared.spec.device))
+        writer.status("queued", queued=slot(prepared.spec.device), queued_at=time.time())
     finally:
         writer.close()
     return Record(folder)
@@ -41,7 +42,8 @@ def queued_again(folder: Path) -> Record:
         raise Refused(Problem(record.id, f"{text[record.status]}.", "Clone it to train it again."))
     writer = RecordWriter(folder, record.id)
     try:
-        writer.status("queued", queued=slot(record.settings.get("device", "auto")))
+        device = slot(record.settings.get("device", "auto"))
+        writer.status("queued", queued=device, queued_at=time.time(), deaths=0)
     finally:
         writer.close()
     return Record(folder)
@@ -50,10 +52,10 @@ def queued_again(folder: Path) -> Record:
 def slot(device: str) -> str:
     """What a run needs to itself: `auto` and `cuda` are the first GPU where there is one, else the CPU."""
     if device in ("auto", "cuda"):
-        return "cuda:0" if _has_gpu() else "cpu"
+        return "cuda:0" if has_gpu() else "cpu"
     return device
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Without importing PyTorch, and without touching a GPU: a process that has touched one cannot be forked."""
     return any(Path("/dev").glob("nvidia[0-9]*"))

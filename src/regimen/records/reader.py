@@ -135,8 +135,12 @@ class Record:
     @property
     def checkpoints(self) -> list[Path]:
         """Oldest first; those without a manifest do not count."""
-        found = [manifest.parent for manifest in (self.folder / "checkpoints").glob("step-*/manifest.json")]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+        found = {
+            manifest.parent: manifest.parent.name.removeprefix("step-")
+            for manifest in (self.folder / "checkpoints").glob("step-*/manifest.json")
+        }
+        whole = [folder for folder, step in found.items() if step.isdigit()]  # a kill may leave `step-7.tmp`
+        return sorted(whole, key=lambda folder: int(found[folder]))
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.6g}</td></tr>" for k, v in sorted(self.final.items()))

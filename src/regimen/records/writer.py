@@ -154,7 +154,7 @@ class RecordWriter:
 def _acquire(path: Path) -> IO[str]:
     lock = path.open("a+")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
     except BlockingIOError:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
@@ -166,6 +166,18 @@ def _acquire(path: Path) -> IO[str]:
     os.write(lock.fileno(), f"process {os.getpid()} on {os.uname().nodename}".encode())
     _held.add(lock)
     return lock
+
+
+def _lock(lock: IO[str]) -> None:
+    """Raises `BlockingIOError` where another process writes; one that only looks is waited for."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # raises too, unless the other was `is_locked`
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        else:
+            return
 
 
 _held: weakref.WeakSet[IO[str]] = weakref.WeakSet()

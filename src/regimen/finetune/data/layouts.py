@@ -149,21 +149,22 @@ def _describe(known: _Known) -> str:
 def _none_fits(rows: Rows, known: list[_Known]) -> Problem:
     found = ", ".join(rows.columns[:30])
     message = f"the columns ({found}) fit no layout. Known: {', '.join(_describe(each) for each in known)}."
-    advice = _suggested_map(rows.columns, {layout.name for layout in known})
+    map_ = suggested_columns(rows.columns, {layout.name for layout in known})
+    advice = ", ".join(f"{field}: {column}" for field, column in map_.items())
     blanks = ", ".join(f"{field}: ..." for field in known[0].required) if len(known) == 1 else ""
     wanted = advice or blanks or "prompt: ..., completion: ..."
     fix = f"{'Perhaps' if advice else 'Map them:'} task.data.columns: {{{wanted}}}."
     return Problem(rows.source, message, fix)
 
 
-def _suggested_map(columns: list[str], accept: set[str]) -> str:
-    """A column map that would do, from the usual names: `prompt: question, completion: answer`; or nothing."""
+def suggested_columns(columns: Collection[str], accept: Collection[str] = LAYOUTS) -> dict[str, str]:
+    """A column map that would do, from the usual names: `{prompt: question, completion: answer}`; or an empty one."""
     lowered = {column.casefold(): column for column in columns}
     usual = {field: next((lowered[name] for name in names if name in lowered), None) for field, names in _USUAL.items()}
     for known in _KNOWN:
         if known.name in accept and all(usual.get(field) for field in known.required):
-            return ", ".join(f"{field}: {usual[field]}" for field in known.required)
-    return ""
+            return {field: column for field in known.required if (column := usual[field])}
+    return {}
 
 
 def _many_fit(rows: Rows, fitting: list[Layout]) -> Problem:
