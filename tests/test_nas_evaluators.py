@@ -142,9 +142,10 @@ def test_trainings_are_kept_inside_a_round(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Alone, "accuracy", counted)
     with pytest.raises(Stopped):
         regimen.run(description(SHORT))
-    assert len(trained) == 3
+    assert 3 <= len(trained) < 8, "whether it was asked to stop is looked at every 20 ms"
     regimen.resume(only_run())
-    assert len(trained) == 1 + len(set(trained)) == 1 + 6 * 2
+    assert len(set(trained)) == 6 * 2
+    assert len(trained) - len(set(trained)) <= 1
 
 
 # ------------------------------------------------------------------ the ranking and what is left

@@ -1,4 +1,4 @@
-"""What is printed while a run trains, kept in its log.txt as well."""
+"""What is printed, kept in files: by a run in its log.txt, by the processes of a server in a file of theirs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+PRINTED = "printed.txt"
+"""What the processes of a server print: libraries like to say things."""
+
+
+@contextmanager
+def printed_to(path: Path | None) -> Iterator[IO[bytes] | None]:
+    """The end of a file, as the standard error of a process that is being started; None means our own."""
+    if path is None:
+        yield None
+        return
+    with path.open("ab") as file:
+        yield file
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regimen.analysis.pairs import LEVEL, student, holm
+from regimen.analysis.pairs import LEVEL, holm, student
 from regimen.analysis.spread import Spread, spread
 from regimen.errors import DataError, Problem
 from regimen.nas.agreement import Numbers, kendall, kendall_of_resamples

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from regimen.cli import analyzing, data, models, plugins, reading, running, tuning
+from regimen.cli import analyzing, data, models, plugins, reading, running, serving, servingmodel, tuning
 
 app = typer.Typer(
     name="regimen",
@@ -36,7 +36,7 @@ def top(
     pass
 
 
-for module in (running, reading, plugins, models, tuning, analyzing):
+for module in (running, reading, plugins, models, tuning, analyzing, serving, servingmodel):
     for command in module.COMMANDS:
         app.command(getattr(command, "command_name", command.__name__.rstrip("_")))(command)
 app.add_typer(data.app, name="data", help="Look at data as training sees it, and fetch data sets.")

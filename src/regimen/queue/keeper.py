@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from regimen.errors import RecordError, RegimenError
+from regimen.logfile import PRINTED
 from regimen.queue.finding import unfinished
 from regimen.queue.outcome import FAILURES, end, wait_again
 from regimen.queue.processlife import kills_for_memory, lives, send
@@ -40,7 +41,7 @@ class Keeper:
         self, queue: Queue, *, slots: int = 1, grace_s: float = GRACE_S, starter: Starter | None = None
     ) -> None:
         self.queue, self.slots, self.grace_s = queue, slots, grace_s
-        self._starter = starter or Starter()
+        self._starter = starter or Starter(log=queue.path.parent / PRINTED)
         self._workers: dict[int, tuple[Worker, int]] = {}
         """By token: the process, and `kills_for_memory` before it."""
         self._said = set[str]()

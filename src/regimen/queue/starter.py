@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from regimen.logfile import printed_to
 from regimen.queue.store import Row
 
 PROCESS_LOG = "process.txt"
@@ -43,10 +44,13 @@ class Worker:
 
 
 class Starter:
-    """Starts its warm process with the first run that can be forked from it. `warm=False`: every run starts afresh."""
+    """Starts its warm process with the first run that can be forked from it. `warm=False`: every run starts afresh.
 
-    def __init__(self, *, warm: bool = True) -> None:
-        self._warm = warm
+    What the warm process itself prints goes to the end of the file `log`; unset: to our own standard error.
+    """
+
+    def __init__(self, *, warm: bool = True, log: Path | None = None) -> None:
+        self._warm, self._log = warm, log
         self._forker: _Forker | None = None
         self._used_at = time.monotonic()
 
@@ -55,7 +59,7 @@ class Starter:
         self._used_at = time.monotonic()
         if self._warm and not row.device.startswith("cuda"):  # its libraries may not be forked once they are in use
             if self._forker is None or not self._forker.is_there:
-                self._forker = _Forker()
+                self._forker = _Forker(self._log)
             return self._forker.start(database, row)
         words = ["-m", "regimen.queue.worker", str(database), row.id, str(row.token)]
         with (row.folder / PROCESS_LOG).open("ab") as log:
@@ -78,10 +82,11 @@ class Starter:
 class _Forker:
     """The other end of `forking`, with what it has said."""
 
-    def __init__(self) -> None:
-        self._process = _process(
-            ["-m", "regimen.queue.forking"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None
-        )
+    def __init__(self, log: Path | None) -> None:
+        with printed_to(log) as printed:
+            self._process = _process(
+                ["-m", "regimen.queue.forking"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed
+            )
         self._codes: dict[int, int] = {}
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()

@@ -13,9 +13,9 @@ from typing import Any
 from regimen.errors import Problem, SpecError
 from regimen.web.home import Home
 
-_CODE = re.compile(r"\.py(:\w+)?$")
-_IMPORT = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_CODE = re.compile(r"\.pyw?[\s]*(:|$)", re.IGNORECASE)
+_IMPORT = re.compile(r"^\s*[^\W\d][\w.]*:[^\W\d][\w.]*\s*$")
+_URL = re.compile(r"^\s*(file:|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _FORBIDDEN = ("trust_remote_code", "remote_code")
 
 

@@ -43,8 +43,13 @@ class Home:
         return self.folder / ".regimen"
 
     def may_read(self, path: Path) -> bool:
-        """Whether a file, with all symbolic links followed, is inside the home or a declared folder."""
+        """Whether a file, with all symbolic links followed, is inside the home or a declared folder.
+
+        The server's own files are not: the token is one of them.
+        """
         real = path.resolve()
+        if real == self.own or self.own in real.parents:
+            return False
         return any(real == root or root in real.parents for root in (self.folder, *self.further))
 
     def lock(self) -> IO[str]:

@@ -40,6 +40,7 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
         413: "Too large.",
         415: "Not this content type.",
         422: "Something in the request is wrong.",
+        429: "Too many streams are open.",
         424: "A process that was needed did not answer.",
     }
     return {code: {"model": Errors, "description": words[code]} for code in codes}
