@@ -30,7 +30,13 @@ from regimen.registry import plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-WORKED = ("docs/quickstart.md", "docs/add-a-strategy.md", "docs/optimizer-benchmarks.md", "docs/architecture-search.md")
+WORKED = (
+    "docs/quickstart.md",
+    "docs/add-a-strategy.md",
+    "docs/optimizer-benchmarks.md",
+    "docs/architecture-search.md",
+    "docs/server.md",
+)
 """Pages whose blocks are run from top to bottom."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 
 from made_runs import made_run
@@ -230,6 +231,34 @@ def test_yaml_is_taken_and_its_mistakes_have_lines(http: TestClient) -> None:
     page = seen(http, odd)
     assert "has no field in the form" in page
     assert filled(page)["view"] == "yaml"
+    dated = posted(http, "/new", {**shown, "yaml": short + "evaluate: {every: 2020-01-01}\n", "do": "form"})
+    assert dated.status_code == 422
+    for wrong in (f"task: &a [*a]\n{short[14:]}", f"task: {'[' * 3000}", "", "[1]", "task: {name: 3}\nstrategy: sft"):
+        assert posted(http, "/new", {**shown, "yaml": wrong, "do": "form"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"tuning": {"name": "full", "r": 4}}, {"tuning": {"name": "lora", "odd": 1}}, {"optimizer": [1]}, {"odd": 1}],
+)
+def test_what_the_form_cannot_say_is_kept_as_yaml(http: TestClient, how: dict[str, Any]) -> None:
+    settings = {**SORTING, "strategy": {"name": "sft", **how}}
+    page = seen(http, new(settings))
+    assert "has no field in the form" in page
+    assert yaml.safe_load(filled(page)["yaml"]) == settings
+
+
+def test_a_name_alone_is_a_group_in_the_form(http: TestClient) -> None:
+    short = {
+        "task": "sorting",
+        "strategy": {"name": "finetune/sft", "tuning": "full", "optimizer": "sgd", "schedule": {}},
+    }
+    form = filled(seen(http, new(short)))
+    assert (form["strategy.name"], form["strategy.tuning.name"], form["strategy.optimizer.name"]) == (
+        "sft",
+        "full",
+        "sgd",
+    )
 
 
 def test_a_dropped_strategy_is_there_at_once_and_a_broken_one_is_named(http: TestClient, home: Trained) -> None:
@@ -347,6 +376,11 @@ def test_a_model_answers_beside_its_base_without_javascript(http: TestClient, ho
     assert re.findall(r'<div class="side1 (\w+)">', page) == ["base", "tuned"]
     assert "seed 3" in page
     assert posted(http, "/playground", {**asked, "temperature": "warm"}).status_code == 422
+    bare = posted(http, "/playground", {**asked, "as": "text"}).text
+    tokens = [int(re.search(r"(\d+) prompt tokens", one).group(1)) for one in (page, bare)]  # type: ignore[union-attr]
+    assert tokens[0] > tokens[1], "without the template"
+    assert '<option value="text" selected>' in bare
+    assert posted(http, "/playground", {**asked, "as": "poem"}).status_code == 422
     gone = posted(http, "/playground", {**asked, "model": "gone"})
     assert gone.status_code == 404
     assert "no such model" in gone.text

@@ -77,7 +77,8 @@ def test_what_runs_left_is_listed_without_folders(client: Any, home: Trained) ->
     by_id = {model["id"]: model for model in listed if not model["exported"]}
     assert by_id[home.lora]["kind"] == "adapter"
     assert by_id[home.full]["kind"] == "model"
-    assert all(model["base"] == "tiny" and model["chat"] and model["size_bytes"] > 1000 for model in by_id.values())
+    assert all(model["base"] == "tiny" and model["size_bytes"] > 1000 for model in by_id.values())
+    assert not any(model["chat"] for model in by_id.values())  # their rows were prompts with answers
     assert client.get(f"{MODELS}/{home.full}").json() == by_id[home.full]
     assert str(home.folder) not in json.dumps(listed)
     for wrong in ("nothing", "..%2Fruns", home.lora + ":base"):
@@ -93,8 +94,8 @@ def test_the_base_answers_beside_the_tuned_and_it_is_proved_that_they_differ(cli
     assert [token["text"] for token in tuned["tokens"]] != [token["text"] for token in base["tokens"]]
 
     run = resolve(home.folder / "runs", home.lora)
-    loaded, turn = load_trained(run), [{"role": "user", "content": "Sort 3 1 2."}]
-    ids = loaded.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True).input_ids
+    loaded = load_trained(run)
+    ids = loaded.tokenizer("Sort 3 1 2.").input_ids
     apart = difference(logits(load_base(run), [ids]), logits(loaded.model, [ids]))
     weights = (run / "artifacts" / "adapter" / "adapter_model.safetensors").read_bytes()
     assert made["proof"]["logit_distance"] == pytest.approx(apart, abs=1e-5)

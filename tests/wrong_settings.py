@@ -92,6 +92,7 @@ VALUES = {
     "yes is a word": Wrong(strategy("packing: yes"), "run.yaml:8 strategy.packing", "is 'yes' (text)"),
     "no is a word": Wrong(strategy("packing: no"), "run.yaml:8 strategy.packing", "is 'no' (text)"),
     "on is a word": Wrong(strategy("packing: on"), "run.yaml:8 strategy.packing", "is 'on' (text)"),
+    "alias to itself": Wrong("task: &a [*a]\nstrategy: sft\n", "run.yaml", "an alias to what it stands in"),
     "negative": Wrong(
         budget("{steps: -2}"), "run.yaml:9 budget.steps", "is -2 (a whole number); expected more than 0."
     ),

@@ -109,6 +109,9 @@ def parse_document(text: str, source: str) -> Document:
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise SpecError(_yaml_problem(error, source)) from error
+    except RecursionError:
+        fix = "Write what `*name` stands for where it is used."
+        raise SpecError(Problem(source, "holds an alias to what it stands in, or is nested too deeply.", fix)) from None
     finally:
         loader.dispose()
     if not isinstance(data, dict):

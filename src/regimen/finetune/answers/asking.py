@@ -10,6 +10,7 @@ import torch
 from regimen.errors import Problem, Refused
 from regimen.finetune.answers.generate import Sampling, stream
 from regimen.finetune.quiet import quiet_libraries
+from regimen.finetune.results.asked import is_asked_as_chat
 from regimen.finetune.results.trained import load_base, load_trained
 
 
@@ -21,10 +22,9 @@ class Asking:
         with quiet_libraries():
             self.trained = load_trained(run_folder, device)
             self.base = load_base(run_folder, device) if with_base else None
-        has_template = bool(self.trained.tokenizer.chat_template)
-        if chat and not has_template:
+        if chat and not self.trained.tokenizer.chat_template:
             raise Refused(Problem(str(run_folder), "was trained without a chat template.", "Ask it with --plain."))
-        self.chat = has_template if chat is None else chat
+        self.chat = is_asked_as_chat(self.trained.folder) if chat is None else chat
 
     def prompt(self, question: str) -> list[int]:
         """The question as the tokens of a prompt, one beginning token in front where the tokenizer has one."""

@@ -20,6 +20,7 @@ from regimen.finetune.data.turns import Faults
 from regimen.finetune.evaluate import Evaluation
 from regimen.finetune.losses.head import unwrapped
 from regimen.finetune.results import export
+from regimen.finetune.results.asked import write_asked
 from regimen.finetune.results.card import card
 from regimen.finetune.results.proof import Proof, logits, probe, prove
 from regimen.finetune.session import Session
@@ -54,7 +55,10 @@ def finish(
     trained = logits(model, ids)  # before anything is saved: saving must not touch the model either
     folder = export.save(model, task.tokenizer, task, session.run.artifacts)
     metrics |= _as_metrics(prove(session, model, trained, folder, ids, strategy.quantize))
-    _write_card(session, model, folder, metrics, chat=_trains_chats(strategy, task))
+    chat = _trains_chats(strategy, task)
+    if not strategy.prepares_itself:
+        write_asked(folder, chat=chat)
+    _write_card(session, model, folder, metrics, chat=chat)
     return metrics
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from regimen.errors import Problem, Refused
+from regimen.finetune.results.asked import FILE as ASKED
 from regimen.finetune.results.card import of_merged
 from regimen.finetune.results.export import save_companions, save_model, written
 from regimen.finetune.results.proof import PROBE, Probe, difference, logits
@@ -75,6 +76,8 @@ def merge(run_folder: str | Path, out: str | Path, *, dtype: torch.dtype = torch
             "dtype": str(dtype).removeprefix("torch."),
         }
         (beside / FILE).write_text(json.dumps(body, indent=1))
+        if (source / ASKED).is_file():
+            shutil.copy(source / ASKED, beside)
         (beside / "README.md").write_text(
             of_merged((source / "README.md").read_text(encoding="utf-8"), differs), encoding="utf-8"
         )

@@ -15,7 +15,7 @@ from regimen.kinds import STRATEGIES
 from regimen.web.api.uploading import received
 from regimen.web.api.wiring import TheParts
 from regimen.web.pages.layout import back, page, screens
-from regimen.web.pages.mapping import FIELDS, mapped
+from regimen.web.pages.mapping import FIELDS
 from regimen.web.services import datasets, plugins
 from regimen.web.services.parts import Parts
 
@@ -69,7 +69,6 @@ def one_dataset(
         file=found,
         rows=shown[0],
         problems=[*found.problems, *shown[1], *wrong],
-        mapped=mapped(found, json.dumps(columns)),
         validated=validated,
         preview=preview,
         why_no_preview=why_not,
@@ -81,7 +80,6 @@ def one_dataset(
         first=first,
         offset=offset,
         per_page=_ROWS,
-        step=_TOKEN_ROWS,
         train=f"/new?{urlencode({'dataset': name, **({'columns': json.dumps(columns)} if columns else {})})}",
         link=lambda **more: _address(name, **{**asked, **more}),
         suggestion=_suggestion(validated),

@@ -7,7 +7,8 @@ to a colleague, and gone back to.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,28 @@ def from_json(text: str) -> dict[str, Any]:
 
 
 def from_yaml(text: str) -> dict[str, Any]:
-    """As in RUN.yaml. Raises `SpecError` with the line."""
-    return with_names(parse_document(text, "settings").data)
+    """As in RUN.yaml, without aliases: a few lines of them can stand for more than fits into memory.
+
+    Raises `SpecError` with the line.
+    """
+    try:
+        _raise_for_aliases(text)
+        found = with_names(parse_document(text, "settings").data)
+        json.dumps(found)
+    except RecursionError:
+        raise SpecError(Problem("settings", "are nested too deep.", "No setting is that deep.")) from None
+    except TypeError:
+        fix = "Put dates and times in quotes, and give keys that are texts."
+        raise SpecError(Problem("settings", "hold a value that JSON has not.", fix)) from None
+    return found
+
+
+def _raise_for_aliases(text: str) -> None:
+    with suppress(yaml.YAMLError):  # the reader of documents says it better
+        for token in yaml.scan(text):
+            if isinstance(token, yaml.AliasToken):
+                place = f"settings:{token.start_mark.line + 1}"
+                raise SpecError(Problem(place, f"holds an alias, *{token.value}.", "Write out what it stands for."))
 
 
 def to_yaml(settings: Mapping[str, Any]) -> str:
@@ -165,26 +186,43 @@ def values_of(parts: Parts, settings: Mapping[str, Any]) -> tuple[list[Field], d
     Raises `SpecError` for what no field can hold: then YAML is the way. Raises `Refusal` 404 for an unknown name.
     """
     fields = forms.fields(parts, settings["strategy"]["name"], settings["task"]["name"])
-    problems = list(_without_field(fields, settings))
-    if problems:
-        raise SpecError(problems)
-    return fields, forms.to_form(fields, _plain_names(settings))
+    settings = _plain(fields, settings)
+    _raise_without_field(fields, settings)
+    values = forms.to_form(fields, settings)
+    _raise_without_field([field for field in fields if forms.is_shown(field, fields, values)], settings)
+    return fields, values
 
 
-def _plain_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`finetune/sft` is `sft`: the form has one way to say it."""
+def _plain(fields: Sequence[Field], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The one way in which the form says it: `sft` for `finetune/sft`, `{name: sgd}` for `sgd`."""
     found = copied(settings)
     for part in ("task", "strategy"):
         found[part]["name"] = found[part]["name"].rpartition("/")[2]
+    for field in fields:
+        group = field.path.removesuffix(".name")
+        if group != field.path and isinstance(_at(found, group), str):
+            put(found, group, {"name": _at(found, group)})
     return found
 
 
-def _without_field(fields: Sequence[Field], settings: Mapping[str, Any]) -> Iterator[Problem]:
-    paths = {field.path.removesuffix(".*") for field in fields} | {field.path.removesuffix(".name") for field in fields}
-    for path, _ in flat(settings):
-        words = path.split(".")
-        if not any(".".join(words[:end]) in paths for end in range(1, len(words) + 1)):
-            yield Problem(path, "has no field in the form.", "Take it out, or go on as YAML.")
+def _raise_without_field(fields: Sequence[Field], settings: Mapping[str, Any]) -> None:
+    problems = [
+        Problem(path, "has no field in the form.", "Take it out, or go on as YAML.")
+        for path, value in flat(settings)
+        if not any(_holds(field, path, value) for field in fields)
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def _holds(field: Field, path: str, value: object) -> bool:
+    """Whether a field says a setting; an empty group is said by nothing being said of it."""
+    group = field.path.removesuffix(".*")
+    if field.path == path or (value == {} and field.path.startswith(f"{path}.")):
+        return True
+    if field.type == "mapping":
+        return path.startswith(f"{group}.") and path.removeprefix(f"{group}.").partition(".")[0] not in field.besides
+    return field.type == "yaml" and path.startswith(f"{field.path}.")
 
 
 def from_form(parts: Parts, form: Mapping[str, str]) -> dict[str, Any]:

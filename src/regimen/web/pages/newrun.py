@@ -112,6 +112,7 @@ def _screen(parts: Parts, settings: Mapping[str, Any], view: View, check: bool) 
     if view == "form":
         try:
             screen.fields, screen.values = draft.values_of(parts, settings)
+            screen.strategy, screen.task = screen.values["strategy.name"], screen.values["task.name"]
         except (SpecError, Refusal) as error:
             screen.view, screen.problems = "yaml", list(error.problems)
     if check:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
 from fastapi.responses import Response
@@ -25,6 +25,9 @@ from regimen.web.services.parts import Parts
 
 router = screens()
 
+As = Literal["trained", "chat", "text"]
+"""How a message is put: as a turn of a chat where the model has a template, always so, or as bare text."""
+
 
 class Wanted:
     """The model and how it answers; it all stands in the address."""
@@ -33,19 +36,21 @@ class Wanted:
         self,
         model: Annotated[str, Query(max_length=300)] = "",
         compare: bool = True,
+        as_: Annotated[As, Query(alias="as")] = "trained",
         max_new_tokens: Annotated[int, Query(ge=1, le=65536)] = 128,
         temperature: Annotated[float, Query(ge=0, le=100)] = 0.0,
         top_p: Annotated[float, Query(gt=0, le=1)] = 1.0,
         top_k: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         seed: Annotated[str, Query(max_length=19, pattern=r"^[0-9]*$")] = "",
     ) -> None:
-        self.model, self.compare, self.max_new_tokens = model, compare, max_new_tokens
+        self.model, self.compare, self.as_, self.max_new_tokens = model, compare, as_, max_new_tokens
         self.temperature, self.top_p, self.top_k, self.seed = temperature, top_p, top_k, seed
 
     def question(self, prompt: str) -> Question:
         return Question(
             self.model,
             prompt=prompt,
+            chat=None if self.as_ == "trained" else self.as_ == "chat",
             compare=self.compare and not self.model.endswith(models.BASE),
             max_new_tokens=self.max_new_tokens,
             sampling=Sampling(self.temperature, self.top_p, self.top_k),
@@ -87,12 +92,20 @@ def _wanted(posted: Mapping[str, str]) -> Wanted:
     return Wanted(
         posted.get("model", ""),
         posted.get("compare") == "true",
+        _as(posted.get("as", "trained")),
         int(_number(posted, "max_new_tokens", 128, 1, 65536)),
         _number(posted, "temperature", 0.0, 0, 100),
         _number(posted, "top_p", 1.0, 1e-9, 1),
         int(_number(posted, "top_k", 0, 0, 1_000_000)),
         str(int(_number(posted, "seed", 0, 0, 2**63 - 1))) if posted.get("seed", "").strip() else "",
     )
+
+
+def _as(text: str) -> As:
+    found: dict[str, As] = {"trained": "trained", "chat": "chat", "text": "text"}
+    if text not in found:
+        raise SpecError(Problem("as", f"is {text[:60]!r}.", f"Give {', '.join(found)}."))
+    return found[text]
 
 
 def _number(posted: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
@@ -118,5 +131,4 @@ def _shown(request: Request, parts: Parts, wanted: Wanted, said: Said) -> Respon
         models=known,
         wanted=wanted,
         said=said,
-        chosen=next((model for model in known if model.id == wanted.model.removesuffix(models.BASE)), None),
     )

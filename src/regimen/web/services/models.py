@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from regimen.finetune.results.asked import is_asked_as_chat
 from regimen.records.index import RunRow, indexed
 from regimen.records.reader import Record
 from regimen.records.writer import is_locked
@@ -55,7 +56,7 @@ class Model:
     """Seconds since 1970, UTC."""
     size_bytes: int
     chat: bool
-    """Whether it has a chat template."""
+    """Whether a prompt is a turn of a chat, as it was trained; else it is bare text."""
     folder: Path
     run_folder: Path | None
     """None once the run has been deleted."""
@@ -84,7 +85,7 @@ def of_run(row: RunRow) -> Model | None:
                 seed=row.seed,
                 created_at=row.ended_at or row.started_at,
                 size_bytes=_size(folder),
-                chat=_has_template(folder),
+                chat=is_asked_as_chat(folder),
                 folder=folder,
                 run_folder=row.folder,
             )
@@ -225,7 +226,7 @@ def _exports(parts: Parts, rows: dict[str, RunRow]) -> Iterator[Model]:
             seed=about["seed"],
             created_at=about["created_at"],
             size_bytes=_size(folder),
-            chat=_has_template(folder),
+            chat=is_asked_as_chat(folder),
             folder=folder,
             run_folder=run.folder if run else None,
         )
@@ -233,15 +234,6 @@ def _exports(parts: Parts, rows: dict[str, RunRow]) -> Iterator[Model]:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    try:
-        return bool(json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template"))
-    except (FileNotFoundError, ValueError):
-        return False
 
 
 @lru_cache(maxsize=4096)

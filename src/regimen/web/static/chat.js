@@ -8,7 +8,9 @@ import { eventsOf } from "./eventsof.js";
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-chat]"));
 const history = form.querySelector("[data-history]");
 const prompt = form.elements.namedItem("prompt");
-const buttons = Object.fromEntries(["ask", "stop", "clear"].map((name) => [name, form.querySelector(`[data-${name}]`)]));
+const buttons = Object.fromEntries(
+  ["ask", "stop", "clear"].map((name) => [name, form.querySelector(`[data-${name}]`)]),
+);
 
 /** @type {{role: string, content: string}[]} */
 let said = [];
@@ -33,7 +35,8 @@ function question(text) {
     const number = String(given.get(name)).trim();
     if (number !== "") body[name] = Number(number);
   }
-  const isChat = !compare && option.dataset.talks === "true" && said.length > 0;
+  if (given.get("as") !== "trained") body.chat = given.get("as") === "chat";
+  const isChat = !compare && given.get("as") !== "text" && option.dataset.talks === "true" && said.length > 0;
   return isChat ? { ...body, messages: [...said, { role: "user", content: text }] } : { ...body, prompt: text };
 }
 
@@ -42,9 +45,17 @@ function side(turn, who, seed) {
   const box = made("div", `side1 ${who}`);
   const head = made("p", "who");
   head.append(made("b", "", who), made("span", "", `seed ${seed}`));
-  box.append(head, made("div", "said"));
+  const said = made("div", "said");
+  said.tabIndex = 0; // a long answer is scrolled
+  said.setAttribute("role", "group");
+  said.setAttribute("aria-label", `Answer of the ${who} model`);
+  box.append(head, said);
   turn.querySelector(".sides").append(box);
   return box;
+}
+
+function ended(box, body) {
+  box.querySelector(".who span").append(`, ${body.num_tokens} tokens, ${body.finish}`);
 }
 
 /** @param {{differ: boolean, logit_distance: number | null, weights_sha256: string, template_sha256: string | null,
@@ -96,12 +107,13 @@ async function ask(text) {
     waiting.remove();
     if (name === "begin") sides[body.who] = side(turn, body.who, body.seed);
     else if (name === "piece") sides[body.who].querySelector(".said").append(body.text);
-    else if (name === "end") sides[body.who].querySelector(".who span").textContent += `, ${body.num_tokens} tokens, ${body.finish}`;
+    else if (name === "end") ended(sides[body.who], body);
     else if (name === "proof") turn.append(proofLine(body));
     else if (name === "error") turn.append(refusal(body.errors));
   }
   const last = sides.tuned ?? sides.base;
-  if (last) said.push({ role: "user", content: text }, { role: "assistant", content: last.querySelector(".said").textContent });
+  if (!last) return;
+  said.push({ role: "user", content: text }, { role: "assistant", content: last.querySelector(".said").textContent });
 }
 
 function busy(isBusy) {
