@@ -376,9 +376,12 @@ def test_a_model_answers_beside_its_base_without_javascript(http: TestClient, ho
     assert re.findall(r'<div class="side1 (\w+)">', page) == ["base", "tuned"]
     assert "seed 3" in page
     assert posted(http, "/playground", {**asked, "temperature": "warm"}).status_code == 422
-    bare = posted(http, "/playground", {**asked, "as": "text"}).text
-    tokens = [int(re.search(r"(\d+) prompt tokens", one).group(1)) for one in (page, bare)]  # type: ignore[union-attr]
-    assert tokens[0] > tokens[1], "without the template"
+    chat, bare = (posted(http, "/playground", {**asked, "as": word}).text for word in ("chat", "text"))
+    trained, turned, plain = (
+        int(re.search(r"(\d+) prompt tokens", one).group(1))  # type: ignore[union-attr]
+        for one in (page, chat, bare)
+    )
+    assert trained == plain < turned, "as its rows were: without the template"
     assert '<option value="text" selected>' in bare
     assert posted(http, "/playground", {**asked, "as": "poem"}).status_code == 422
     gone = posted(http, "/playground", {**asked, "model": "gone"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,14 +90,17 @@ class _Growing:
         self.resumes = list(known.resumes)
         self.notes = list(known.notes)
 
-    def add(self, start: int, event: Metrics) -> None:
+    def add(self, start: int, step: int, at: float, values: Mapping[str, float]) -> None:
         row = len(self.starts)
         self.starts.append(start)
-        self.steps.append(event.step)
-        self.at.append(event.at)
-        for key, value in event.values.items():
-            self.rows.setdefault(key, []).append(row)
-            self.values.setdefault(key, []).append(value)
+        self.steps.append(step)
+        self.at.append(at)
+        for key, value in values.items():
+            if key in self.rows:
+                self.rows[key].append(row)
+                self.values[key].append(value)
+            else:
+                self.rows[key], self.values[key] = [row], [value]
 
     def drop_from(self, keep: int) -> None:
         """Forgets what begins at byte `keep` or later."""
@@ -119,11 +122,13 @@ def _grown(known: Columns, data: bytes) -> Columns:
     for line in data.splitlines(keepends=True):
         start, here = here, here + len(line)
         try:
-            event = decode(line)
+            event = _metrics(line) or decode(line)
         except (ValueError, TypeError, AttributeError, KeyError):
             continue  # torn by a kill, and covered by the resume that follows
-        if isinstance(event, Metrics):
-            lists.add(start, event)
+        if isinstance(event, tuple):
+            lists.add(start, *event)
+        elif isinstance(event, Metrics):
+            lists.add(start, event.step, event.at, event.values)
         elif isinstance(event, Resumed):
             lists.drop_from(event.keep)
             lists.resumes.append((start, event.resumed_from))
@@ -139,6 +144,20 @@ def _grown(known: Columns, data: bytes) -> Columns:
         here,
         (known.last_bytes + data)[-_KNOWN_BY:],
     )
+
+
+def _metrics(line: bytes) -> tuple[int, float, dict[str, float]] | None:
+    """Step, time and values of a line as `encode` writes nearly all of them, without what `decode` does for others:
+    they are many. None for any other line.
+    """
+    if not line.startswith(b'{"kind": "metrics", "step": ') or b'": "' in line[20:]:  # a word in place of a number
+        return None
+    text = line.decode()
+    body, end = _PARSE(text)
+    return (body["step"], body["at"], body["values"]) if len(body) == 4 and text[end:] == "\n" else None
+
+
+_PARSE = json.JSONDecoder().raw_decode
 
 
 # ------------------------------------------------------------------------------------------------ the cache file
