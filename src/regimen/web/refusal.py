@@ -7,7 +7,6 @@ from typing import Any
 
 from regimen.errors import (
     DataError,
-    DiskFull,
     MissingExtra,
     Problem,
     RecordError,
@@ -27,7 +26,6 @@ STATUS: dict[type[RegimenError], int] = {
     RecordError: 404,
     ResumeRefused: 409,
     Refused: 409,
-    DiskFull: 507,
     ResourceError: 424,
 }
 """The status of each of our errors; what is not listed has that of its nearest base class."""
@@ -48,7 +46,7 @@ def not_found(what: str, name: str, fix: str = "") -> Refusal:
 
 
 def status_of(error: RegimenError) -> int:
-    """The HTTP status code of an error; never one of 5xx but for a full disk."""
+    """The HTTP status code of an error; never one of 5xx."""
     if isinstance(error, Refusal):
         return error.status
     for cls in type(error).__mro__:

@@ -41,6 +41,6 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
         415: "Not this content type.",
         422: "Something in the request is wrong.",
         429: "Too many streams are open.",
-        424: "A process that was needed did not answer.",
+        424: "A process that was needed did not answer, or the disk is full.",
     }
     return {code: {"model": Errors, "description": words[code]} for code in codes}
