@@ -22,6 +22,7 @@ import yaml
 
 from regimen.errors import DiskFull, Problem, RecordError
 from regimen.events import SCHEMA_VERSION, Event, Header, Metrics, Note, Resumed, encode
+from regimen.filelock import Held, acquire
 
 Status = Literal["queued", "running", "completed", "stopped", "diverged", "refused", "failed", "lost"]
 FINAL: frozenset[Status] = frozenset({"completed", "stopped", "diverged", "refused", "failed", "lost"})
@@ -152,32 +153,14 @@ class RecordWriter:
 
 
 def _acquire(path: Path) -> IO[str]:
-    lock = path.open("a+")
     try:
-        _lock(lock)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
+        lock = acquire(path)
+    except Held as holder:
         raise RecordError(
             Problem(str(path.parent), f"is being trained by {holder}.", "Wait for it, or stop it with `regimen stop`.")
         ) from None
-    lock.truncate(0)
-    os.write(lock.fileno(), f"process {os.getpid()} on {os.uname().nodename}".encode())
     _held.add(lock)
     return lock
-
-
-def _lock(lock: IO[str]) -> None:
-    """Raises `BlockingIOError` where another process writes; one that only looks is waited for."""
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # raises too, unless the other was `is_locked`
-            fcntl.flock(lock, fcntl.LOCK_UN)
-        else:
-            return
 
 
 _held: weakref.WeakSet[IO[str]] = weakref.WeakSet()

@@ -12,7 +12,6 @@ which then does not count.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from typing import IO, Any
 
 from regimen.errors import Problem, RecordError, Refused
 from regimen.events import SCHEMA_VERSION, from_json, in_json
+from regimen.filelock import Held, acquire
 from regimen.identity import new_id
 from regimen.records.writer import disk_full_named
 from regimen.spec import changed_settings
@@ -175,15 +175,8 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 def _acquire(path: Path) -> IO[str]:
     """The study's lock. The kernel drops it with the process, however it ends."""
-    lock = path.open("a+")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
+        return acquire(path)
+    except Held as holder:
         text = f"is being tuned by {holder}."
         raise RecordError(Problem(str(path.parent), text, "Wait for it, or stop it with Ctrl-C.")) from None
-    lock.truncate(0)
-    os.write(lock.fileno(), f"process {os.getpid()}".encode())
-    return lock

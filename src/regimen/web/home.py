@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from regimen.errors import Problem, Refused
+from regimen.filelock import Held, acquire
 
 
 @dataclass(frozen=True)
@@ -54,16 +53,8 @@ class Home:
 
     def lock(self) -> IO[str]:
         """Held by the one server of this home until it is closed. Raises `Refused` that names the holder."""
-        lock = (self.own / "server.lock").open("a+")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
+            return acquire(self.own / "server.lock")
+        except Held as holder:
             text = f"is served already, by {holder}."
             raise Refused(Problem(str(self.folder), text, "Use that one, or stop it first.")) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
-        lock.flush()
-        return lock
