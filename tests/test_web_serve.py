@@ -194,3 +194,11 @@ print([name for name in sys.modules if name in heavy or name.startswith(plugins)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_that_cannot_be_a_home_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["up", "--folder", str(tmp_path / "file"), "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "file") in said
+    assert "cannot be a home for runs" in said

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from regimen.errors import Problem, Refused
+from regimen.errors import Problem, Refused, SpecError
 from regimen.filelock import Held, acquire
 
 
@@ -20,11 +20,14 @@ class Home:
 
     @classmethod
     def at(cls, folder: Path, further: tuple[Path, ...] = ()) -> Home:
-        """The home in a folder, which is made if it is not there."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """The home in a folder, which is made if it is not there. Raises `SpecError` where it cannot be."""
         home = cls(folder.resolve(), tuple(path.resolve() for path in further))
-        for needed in (home.runs, home.datasets, home.own):
-            needed.mkdir(exist_ok=True)
+        try:
+            for needed in (home.runs, home.datasets, home.own):
+                needed.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            text = f"cannot be a home for runs: {error.strerror}: {error.filename}."
+            raise SpecError(Problem(str(folder), text, "Choose a folder that can be written.")) from error
         return home
 
     @property
