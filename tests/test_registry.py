@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,3 +292,29 @@ def test_each_made_object_is_its_own(tmp_path: Path) -> None:
     one.beta = 9
     assert (two.beta, plugin.make(settings).beta) == (0.5, 0.5)
     assert regimen.__version__
+
+
+def test_threads_that_look_at_once_all_find_what_is_there(tmp_path: Path) -> None:
+    for number in range(30):
+        put(str(tmp_path / f"strategies/mine{number}.py"), PLAIN.replace("mine", f"mine{number}"))
+    counts: list[int] = []
+
+    def look() -> None:
+        counts.extend(sum(one.origin == "folder" for one in plugins("finetune", tmp_path)) for _ in range(3))
+
+    def let_others_go_on(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    before = gc.get_threshold()
+    gc.callbacks.append(let_others_go_on)
+    gc.set_threshold(50)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(let_others_go_on)
+    assert counts == [30] * 12, "Python 3.11 parses wrongly where two threads do so at once"

@@ -74,6 +74,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield running
     running.process.send_signal(signal.SIGTERM)
     running.process.wait(30)
+    reports = [path.read_text() for path in sorted((folder / ".regimen" / "errors").glob("*.txt"))]
+    assert not reports, "\n".join(reports)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from regimen.errors import Problem, StrategyFailed
 from regimen.spec import Choice
+from regimen.syntax import syntax_tree
 
 
 class PluginSettings(Choice):
@@ -90,7 +91,7 @@ def _of_method(cls: type, base: type) -> list[inspect.Parameter]:
 def read_from_config(path: Path) -> set[str]:
     """The names that a source file reads as `config["x"]`, `config.get("x")` or `config.x`."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8-sig"))
+        tree = syntax_tree(path.read_text(encoding="utf-8-sig"))
     except (OSError, SyntaxError):
         return set()
     found: set[str] = set()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from regimen.errors import Problem, SpecError, StrategyFailed
 from regimen.kinds import KINDS, folder_of
+from regimen.syntax import syntax_tree
 
 
 class Described(NamedTuple):
@@ -27,7 +28,7 @@ def described(path: Path, kinds: Sequence[str] = tuple(KINDS)) -> list[Described
     parse.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8-sig"), str(path))
+        tree = syntax_tree(path.read_text(encoding="utf-8-sig"), str(path))
     except (SyntaxError, UnicodeDecodeError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise StrategyFailed(Problem(f"{path}:{line}" if line else str(path), f"does not parse: {error}.")) from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from regimen.deepobs.arguments import Arguments
 from regimen.errors import RegimenError
 from regimen.registry import describe, find, register, unregister
+from regimen.syntax import syntax_tree
 
 if TYPE_CHECKING:
     from regimen.deepobs.runner import Runner
@@ -116,7 +117,7 @@ def _script() -> str | None:
     source = getattr(sys.modules.get("__main__"), "__file__", None)
     if source is None or not Path(source).is_file():
         return None
-    tree = ast.parse(Path(source).read_text(encoding="utf-8-sig"))
+    tree = syntax_tree(Path(source).read_text(encoding="utf-8-sig"))
     guarded = any(isinstance(node, ast.If) and "__name__" in ast.unparse(node.test) for node in tree.body)
     return _relative(Path(source)) if guarded else None
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import datasets
 
+from regimen.syntax import syntax_tree
+
 NOTE = "the data has no column length, by which prepare_dataset sorts: it was added, the characters of a row's texts."
 
 
@@ -31,7 +33,7 @@ def with_length(
 def sorts_by_length(hook: Callable[..., Any]) -> bool:
     """Whether the source of a hook asks for a column of that name."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(hook)))
+        tree = syntax_tree(textwrap.dedent(inspect.getsource(hook)))
     except (OSError, TypeError, SyntaxError):
         return False
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]

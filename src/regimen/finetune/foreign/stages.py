@@ -17,6 +17,7 @@ from regimen.finetune.data.layouts import find_layout
 from regimen.finetune.data.rows import as_rows
 from regimen.finetune.preparing import encoder, tokenized_by_hand
 from regimen.finetune.tokens.prepare import prepare
+from regimen.syntax import syntax_tree
 
 if TYPE_CHECKING:
     from regimen.finetune.strategy import TrainingStrategy
@@ -101,7 +102,7 @@ def in_turn(
 def loops_over(hook: Callable[..., Any], parameter: str) -> bool:
     """Whether a hook's source has a loop over one of its parameters: `for i, stage in enumerate(train_dataset)`."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(hook)))
+        tree = syntax_tree(textwrap.dedent(inspect.getsource(hook)))
     except (OSError, TypeError, SyntaxError):
         return False
     loops = [node.iter for node in ast.walk(tree) if isinstance(node, ast.For | ast.comprehension)]
