@@ -17,6 +17,7 @@ peft = pytest.importorskip("peft")
 from regimen.finetune.batches.collate import Batch, Row, collate, collate_packed, folded  # noqa: E402
 from regimen.finetune.batches.order import length_batches, sorted_batches  # noqa: E402
 from regimen.finetune.batches.pairs import PairRow, collate_pairs, shared_lengths  # noqa: E402
+from regimen.finetune.losses.logprobs import token_logprobs  # noqa: E402
 from regimen.finetune.losses.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs  # noqa: E402
 from regimen.finetune.losses.reference import reference_logprobs  # noqa: E402
 from regimen.finetune.losses.shortcuts import check_fast_head, check_packing, check_shared_prompt  # noqa: E402
@@ -167,6 +168,34 @@ def test_evaluation_counts_correct_tokens() -> None:
         best_BT = model(**batch).logits.argmax(dim=-1)
     matches = (best_BT[:, :-1] == batch["labels"][:, 1:]).sum()
     assert (int(correct), count) == (int(matches), batch.targets.token_N.numel())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("num_rows", "num_tokens"), [(0, 7), (1, 1), (5, 50), (9, 100_000), (2, 400_000)])
+def test_log_probabilities_in_pieces_are_those_of_cross_entropy(num_rows: int, num_tokens: int, dtype: Any) -> None:
+    torch.manual_seed(num_rows)
+    ours = (20 * torch.randn(num_rows, num_tokens)).to(dtype)
+    if num_rows > 2:
+        ours[0, :3] = torch.tensor([1e4, -1e4, -torch.inf])
+    token_N, weight_N = torch.randint(num_tokens, (num_rows,)), torch.randn(num_rows)
+    plain = ours.clone().requires_grad_()
+    ours.requires_grad_()
+    wanted = -torch.nn.functional.cross_entropy(plain.float(), token_N, reduction="none")
+    found = token_logprobs(ours, token_N)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
+    (wanted * weight_N).sum().backward()
+    (found * weight_N).sum().backward()
+    assert ours.grad.dtype == dtype
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-7)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_give_no_number(bad: float) -> None:
+    logits = torch.tensor([[0.0, bad, 1.0], [0.0, 2.0, 1.0]], requires_grad=True)
+    found = token_logprobs(logits, torch.tensor([0, 0]))
+    assert torch.isnan(found[0])
+    assert torch.isfinite(found[1])
 
 
 def test_bfloat16_autocast_takes_the_loss_in_float32() -> None:

@@ -69,7 +69,8 @@ def target_logits(
         if hook is not None:
             hook.remove()
     logits = output.logits
-    return Output(logits[0] if picked else _at_places(logits, num_tokens, place_N), _auxiliary(model, output))
+    # Not `logits[0]`: its gradient is written into zeros of the same size.
+    return Output(logits.squeeze(0) if picked else _at_places(logits, num_tokens, place_N), _auxiliary(model, output))
 
 
 def _at_places(states_BTX: torch.Tensor, num_tokens: int, place_N: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from regimen.finetune.batches.pairs import PairBatch, Reference
 from regimen.finetune.losses.head import Output, target_logits, unwrapped
+from regimen.finetune.losses.logprobs import token_logprobs
 from regimen.strategy import Loss
 
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
@@ -41,7 +42,7 @@ def sequence_logprobs(model: nn.Module, batch: PairBatch, *, fast: bool = True) 
     `fast=False` computes the logits of all tokens; it is for models that `check_fast_head` says no to.
     """
     logits_NV, _ = pair_logits(model, batch, fast=fast)
-    logprob_N = -F.cross_entropy(logits_NV.float(), batch.targets.token_N, reduction="none")
+    logprob_N = token_logprobs(logits_NV, batch.targets.token_N)
     # How many answers there are is known without asking the device: two a pair.
     zeros_A = torch.zeros(2 * len(batch.rows), device=logprob_N.device)
     chosen_B, rejected_B = zeros_A.index_add(0, batch.answer_N, logprob_N).chunk(2)

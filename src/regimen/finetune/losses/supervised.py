@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from regimen.finetune.batches.collate import Batch
 from regimen.finetune.losses.head import target_logits
+from regimen.finetune.losses.logprobs import token_logprobs
 from regimen.strategy import Loss
 
 
@@ -21,7 +21,7 @@ def sft_loss(model: nn.Module, batch: Batch, *, fast: bool = True) -> Loss:
     gradients, so in evaluation, the metric `token_accuracy` comes with it: a training step does not pay for it.
     """
     logits_NV, auxiliary = target_logits(model, batch.inputs, batch.targets.place_N, fast=fast)
-    total = F.cross_entropy(logits_NV.float(), batch.targets.token_N, reduction="sum")
+    total = -token_logprobs(logits_NV, batch.targets.token_N).sum()
     count = batch.targets.token_N.numel()
     if auxiliary is not None:
         total = total + auxiliary * count
