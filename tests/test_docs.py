@@ -112,7 +112,7 @@ def test_the_strategy_of_the_readme_trains(capsys: pytest.CaptureFixture[str]) -
 
 def test_the_yaml_of_the_readme_is_that_of_the_example() -> None:
     shown = [block for block in blocks(ROOT / "README.md") if block.language == "yaml"]
-    assert len(shown) == 2
+    assert len(shown) == 3
     for block in shown:
         Path("shown.yaml").write_text(block.text)
         example = read_document(ROOT / block.title).data

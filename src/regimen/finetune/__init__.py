@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regimen.finetune.data.rows import Rows, as_rows, read_rows
     from regimen.finetune.losses.head import target_logits
+    from regimen.finetune.losses.logprobs import token_logprobs
     from regimen.finetune.losses.preference import sequence_logprobs
     from regimen.finetune.losses.supervised import sft_loss
     from regimen.finetune.preferring import PreferenceStrategy
@@ -25,6 +26,7 @@ _HOMES = {
     "sequence_logprobs": "losses.preference",
     "sft_loss": "losses.supervised",
     "target_logits": "losses.head",
+    "token_logprobs": "losses.logprobs",
 }
 __all__ = [
     "LanguageTask",
@@ -37,6 +39,7 @@ __all__ = [
     "sequence_logprobs",
     "sft_loss",
     "target_logits",
+    "token_logprobs",
 ]
 
 
