@@ -27,8 +27,9 @@ demo: $(READY)
 serve: $(READY)
 	$(BIN)/regimen up --folder home
 
+# One process a core, one thread each.
 test: $(READY)
-	$(PYTEST) -m "not long"
+	$(PYTEST) -m "not long" --numprocesses=logical --dist=worksteal
 
 # Minutes rather than seconds: kills, fuzzing, browsers.
 test-long: $(READY)
