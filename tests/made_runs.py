@@ -56,7 +56,7 @@ def many_points(home: Path, name: str, count: int, keys: tuple[str, ...], spike:
     with (writer.folder / "events.jsonl").open("a") as events:
         for step in range(count):
             values = dict.fromkeys(keys, 100.0 if step == spike else (step % 7) / 10)
-            values |= {"time/elapsed_s": step / 10, "time/tokens_per_s": 50.0}
+            values |= {"time/elapsed_s": step / 10, "time/tokens_per_s": 50.0, "time/tokens": 7.0 * step}
             line = {"kind": "metrics", "step": step, "values": values, "at": time.time() + step / 10}
             events.write(json.dumps(line) + "\n")
     with_end = RecordWriter(writer.folder, writer.id)

@@ -173,6 +173,7 @@ def test_a_budget_of_tokens_ends_the_run_and_keeps_the_trainers_schedule(data: s
     rates = curve(record, "train/lr")
     assert len(rates) == 4  # 4 rows of 16 tokens a step, some of them padding
     assert rates[2] == pytest.approx(1e-2 * 15 / 16)  # two epochs of its own
+    assert list(curve(record, "time/tokens").values())[-2] < 200 <= curve(record, "time/tokens")[4]
     assert "neither steps nor epochs" in notes(record)
 
 

@@ -36,6 +36,25 @@ def test_one_plain_line_a_log_interval() -> None:
     ]
 
 
+def test_what_follows_the_training_is_told_by_its_own_numbers() -> None:
+    """A search has no loss: that of the supernet would be stale, and its time left no time at all."""
+    timing = {"time/elapsed_s": 21.0, "time/fraction": 0.5}
+    lines = plain(
+        at(40, 1.0, 20.0),
+        Metrics(41, {"search/accuracy": 0.5, "search/best": 0.75}, 0.0),
+        Metrics(62, {"retrain_train/loss": 2.5, **timing}, 0.0),
+        Metrics(62, {"retrain_valid/accuracy": 0.25, "retrain_train/epoch": 1.0}, 0.0),
+        Metrics(70, {"final/proof_reload_difference": 0.0}, 0.0),
+    )
+    assert lines == [
+        "step 40  loss 1.234  312 tok/s  100%",
+        "search  step 41  accuracy 0.5  best 0.75",
+        "retrain  step 62  loss 2.500  50% eta 21s",
+        "retrain  step 62  valid accuracy 0.25",
+        "final  step 70  proof_reload_difference 0",
+    ]
+
+
 def test_notes_and_resumes_are_said() -> None:
     assert plain(Note("train.jsonl:3 [odd]", 0.0), Resumed(30, 0, 0.0)) == [
         "note: train.jsonl:3 [odd]",

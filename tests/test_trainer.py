@@ -120,6 +120,7 @@ def test_a_budget_ends_the_run(budget: dict[str, float], steps: int, tmp_path: P
     record = run(spec({**FULL, "accumulate": 2}, budget=budget))
     assert (record.status, record.state["step"]) == ("completed", steps)
     assert record.curve("time/fraction")[-1].value == 1.0
+    assert record.curve("time/tokens")[-1].value == steps * 16 * 26
     assert record.curve("valid/loss")[-1].step == steps
 
 

@@ -61,6 +61,7 @@ class Progress:
         self._terminal = self.stream.isatty() if terminal is None else terminal
         self._moments: deque[Spent] = deque(maxlen=_WINDOW)
         self._latest: dict[str, float] = {}
+        self._phase = ""
         self._bar: Bar | None = None
 
     def __call__(self, event: Event) -> None:
@@ -95,25 +96,32 @@ class Progress:
         return time_left(self._moments)
 
     def _metrics(self, event: Metrics) -> None:
-        values = event.values
+        phase = next((phase_of(key) for key in event.values if not key.startswith("time/")), self._phase)
+        if phase != self._phase:  # neither its losses nor its pace are those of what comes now
+            self._phase, self._latest = phase, {}
+            self._moments.clear()
+        values = {key.removeprefix(f"{phase}_"): value for key, value in event.values.items()}
         self._latest |= values
         if "time/fraction" in values and "time/elapsed_s" in values:
             self._moments.append(Spent(values["time/elapsed_s"], values["time/fraction"]))
-        if self._terminal:
-            self._draw(event.step)
-        elif any(not key.startswith("valid/") for key in values):
-            self._say(line(event.step, self._latest, self.eta_s))
+        where = f"{phase.replace('_', ' ')}  " if phase else ""
+        if "train/loss" in values or (self._terminal and "train/loss" in self._latest):
+            text = line(event.step, self._latest, self.eta_s)
         else:
-            evaluated = "  ".join(f"{key.replace('/', ' ')} {number(value)}" for key, value in values.items())
-            self._say(f"step {event.step}  {evaluated}")
+            told = {key: value for key, value in values.items() if not key.startswith("time/") and key != "train/epoch"}
+            named = [f"{key.removeprefix(f'{phase}/').replace('/', ' ')} {number(told[key])}" for key in told]
+            text = "  ".join([f"step {event.step}", *named])
+        if self._terminal:
+            self._draw(where + text)
+        else:
+            self._say(where + text)
 
-    def _draw(self, step: int) -> None:
+    def _draw(self, text: str) -> None:
         if self._bar is None:
             self._bar = _bar(self.stream)
             self._bar.add_task("", total=1.0 if self._moments else None)
             self._bar.start()
         fraction = self._moments[-1].fraction if self._moments else 0.0
-        text = line(step, self._latest, self.eta_s)
         total = 1.0 if fraction > 0 else None
         self._bar.update(self._bar.task_ids[0], total=total, completed=fraction, description=text)
         self._bar.refresh()
@@ -123,6 +131,19 @@ class Progress:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=self.stream, flush=True)
+
+
+def phase_of(key: str) -> str:
+    """What a metric is of, if not of the training itself: a search, networks trained alone, the exported model.
+
+    >>> phase_of("train/loss"), phase_of("search/best"), phase_of("retrain_valid/accuracy")
+    ('', 'search', 'retrain')
+    """
+    head = key.partition("/")[0]
+    for split in ("train_eval", "train", "valid", "test"):
+        if head == split or head.endswith(f"_{split}"):
+            return head.removesuffix(split).removesuffix("_")
+    return head
 
 
 def line(step: int, latest: Mapping[str, float], eta_s: float | None) -> str:

@@ -410,6 +410,8 @@ class Trainer:
             "time/fraction": self._fraction(),
             "time/peak_memory_mb": peak_memory_mb(self.device),
         }
+        if self.at.tokens:
+            timing["time/tokens"] = float(self.at.tokens)
         self._log({**means, **more, "train/epoch": self._progress().epochs, **timing})
 
     def _log(self, values: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ from regimen.report.ticks import Range
 _SPLITS = ("train", "train_eval", "valid", "test")
 _NAMES = {"train": "training", "train_eval": "training rows", "valid": "held-out"}
 _LAST = ("train/lr", "train/grad_norm", "time/tokens_per_s")
-_NO_CURVE = frozenset({"train/epoch", "time/elapsed_s", "time/fraction", "time/peak_memory_mb"})
+_NO_CURVE = frozenset({"train/epoch", "time/elapsed_s", "time/fraction", "time/tokens", "time/peak_memory_mb"})
 _FROM_ZERO = frozenset({"train/lr", "time/tokens_per_s"})
 _MOST_CHARTS = 12
 _RETRAIN = "retrain_"

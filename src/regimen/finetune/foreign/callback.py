@@ -253,6 +253,8 @@ class Training(TrainerCallback):  # type: ignore[misc]
                 self.run.budget.fraction(self.run.spent),
             )
             values["time/tokens_per_s"] = self._tokens_per_s()
+            if self.at.tokens:
+                values["time/tokens"] = float(self.at.tokens)
             values["time/peak_memory_mb"] = peak_memory_mb(self.processes.device)
         if self.processes.first:
             self.run.log(self.step, values)

@@ -71,8 +71,8 @@ def curves(
 ) -> Curves:
     """Of these metrics (all outside `time/`, if None); one that is not recorded (yet) has no points.
 
-    `time` is in seconds of training; `tokens` are counted from the recorded speed, so they are a few per cent off where
-    evaluations take long. Raises `Refusal` 422 for an axis that the run has not recorded.
+    `time` is in seconds of training; `tokens` are those trained on, padding aside. Raises `Refusal` 422 for an axis that
+    the run has not recorded.
     """
     columns = columns_of(parts, record)
     axes = _axes(columns)
@@ -154,8 +154,7 @@ def _word(value: float) -> Literal["NaN", "Infinity", "-Infinity"]:
 
 
 def _axes(columns: Columns) -> list[Axis]:
-    _, speed = columns.values.get("time/tokens_per_s", (None, np.zeros(0)))
-    return ["step", "time", "tokens"] if len(speed) and np.nanmax(speed) > 0 else ["step", "time"]
+    return ["step", "time", "tokens"] if "time/tokens" in columns.values else ["step", "time"]
 
 
 def _along(columns: Columns, axis: Axis) -> _Floats:
@@ -165,10 +164,10 @@ def _along(columns: Columns, axis: Axis) -> _Floats:
     seconds = _seconds(columns)
     if axis == "time":
         return seconds
-    rows, speed = columns.values["time/tokens_per_s"]
-    moments = seconds[rows]
-    passed = np.diff(moments, prepend=0.0)
-    return np.interp(seconds, moments, np.cumsum(np.where(np.isfinite(speed), speed, 0.0) * passed))
+    rows, tokens = columns.values[
+        "time/tokens"
+    ]  # lines of an evaluation do not say: they lie where the clock puts them
+    return np.interp(seconds, [0.0, *seconds[rows]], [0.0, *tokens])
 
 
 def _resumes(columns: Columns, along: _Floats, axis: Axis) -> list[float]:
