@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections import deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from regimen.events import Event, Header, Metrics, Note, Resumed
-from regimen.progress import Progress, Spent, time_left
+from regimen.progress import Progress
 
 
 def at(step: int, fraction: float, elapsed_s: float) -> Metrics:
@@ -41,15 +40,15 @@ def test_what_follows_the_training_is_told_by_its_own_numbers() -> None:
     timing = {"time/elapsed_s": 21.0, "time/fraction": 0.5}
     lines = plain(
         at(40, 1.0, 20.0),
-        Metrics(41, {"search/accuracy": 0.5, "search/best": 0.75}, 0.0),
-        Metrics(62, {"retrain_train/loss": 2.5, **timing}, 0.0),
+        Metrics(41, {"search/accuracy": 0.5, "search/best": 0.75, **timing}, 0.0),
+        Metrics(62, {"retrain_train/loss": 2.5, **timing, "time/elapsed_s": 23.0}, 0.0),
         Metrics(62, {"retrain_valid/accuracy": 0.25, "retrain_train/epoch": 1.0}, 0.0),
         Metrics(70, {"final/proof_reload_difference": 0.0}, 0.0),
     )
     assert lines == [
         "step 40  loss 1.234  312 tok/s  100%",
-        "search  step 41  accuracy 0.5  best 0.75",
-        "retrain  step 62  loss 2.500  50% eta 21s",
+        "search  step 41  accuracy 0.5  best 0.75  50% eta 1.0s",
+        "retrain  step 62  loss 2.500  50% eta 2.0s",
         "retrain  step 62  valid accuracy 0.25",
         "final  step 70  proof_reload_difference 0",
     ]
@@ -78,12 +77,13 @@ def test_the_pace_after_a_resume_is_that_of_now() -> None:
 
 @given(st.floats(0.01, 1e6), st.lists(st.floats(0.001, 1.0), min_size=1, max_size=60))
 def test_at_a_steady_pace_the_time_left_is_exact(total_s: float, fractions: list[float]) -> None:
-    moments = deque((Spent(total_s * fraction, fraction) for fraction in sorted(set(fractions))), maxlen=50)
-    if len(moments) > 1 and moments[-1].fraction - moments[0].fraction < 1e-6:
+    spent = sorted(set(fractions))
+    if len(spent) > 1 and spent[-1] - spent[-50:][0] < 1e-6:
         return
-    left = time_left(moments)
-    assert left is not None
-    assert left == pytest.approx(total_s * (1 - moments[-1].fraction), rel=1e-3, abs=1e-3 * total_s)
+    display = Progress(io.StringIO())
+    for step, fraction in enumerate(spent):
+        display(at(step, fraction, total_s * fraction))
+    assert display.eta_s == pytest.approx(total_s * (1 - spent[-1]), rel=1e-3, abs=1e-3 * total_s)
 
 
 @given(st.lists(st.tuples(st.floats(), st.floats()), max_size=4))

@@ -44,9 +44,8 @@ class Child:
 
     def wait(self, timeout_s: float = 300) -> Ended:
         code = self.warm._code(self.pid, timeout_s)
-        return Ended(
-            code, (self.folder / "out").read_text(errors="replace"), (self.folder / "err").read_text(errors="replace")
-        )
+        said = [self.folder / name for name in ("out", "err")]  # not there where it was said to a terminal
+        return Ended(code, *(path.read_text(errors="replace") if path.exists() else "" for path in said))
 
 
 class Warm:
@@ -59,13 +58,16 @@ class Warm:
         self._rest = b""
         self._number = 0
 
-    def start(self, *words: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Child:
-        """Starts `regimen WORDS` in a folder (the current one)."""
+    def start(
+        self, *words: object, cwd: Path | None = None, env: dict[str, str] | None = None, terminal: str | None = None
+    ) -> Child:
+        """Starts `regimen WORDS` in a folder (the current one), on a terminal if one is named, such as /dev/pts/3."""
         cwd = cwd or Path.cwd()
         self._number += 1
         folder = cwd / f".command-{self._number}"
         folder.mkdir()
         request = {"argv": [str(word) for word in words], "cwd": str(cwd), "folder": str(folder), "env": env or {}}
+        request["terminal"] = terminal
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         deadline = time.monotonic() + 120
@@ -111,7 +113,8 @@ def _child(request: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(Path(request["folder"]) / name, os.O_WRONLY | os.O_CREAT), number)
+        path = request["terminal"] or Path(request["folder"]) / name
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOCTTY), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
     sys.argv = ["regimen", *request["argv"]]
     from regimen.cli import main

@@ -49,7 +49,9 @@ def rank(ranking: Ranking, train: TrainAlone, run: StageRun) -> dict[str, float]
 
     def keep() -> None:
         trained = [quality for known in alone.by_seed.values() for quality in known.values()]
-        run.log(len(trained), {"ranking/accuracy": trained[-1]})
+        spent = min(1.0, len(trained) / (len(networks) * len(seeds)))
+        timing = {"time/elapsed_s": run.elapsed_s, "time/fraction": spent}
+        run.log(len(trained), {"ranking/accuracy": trained[-1], **timing})
         run.checkpoint(len(trained), alone.state_dict())
         if run.stop_reason:
             raise stopped(len(trained), run)

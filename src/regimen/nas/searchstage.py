@@ -15,6 +15,7 @@ from regimen.nas.searching import Found, Search
 from regimen.nas.stages import StageRun
 from regimen.nas.tabular import written
 from regimen.records.writer import replace_file
+from regimen.spec import Progress
 
 _LEARNED = -1
 """In place of a number of steps: the searcher has nothing more to learn."""
@@ -69,7 +70,9 @@ class SearchStage:
         best = max((each.rank for each in history[: self.recorded]), default=-math.inf)
         for number, each in enumerate(history[self.recorded :], self.recorded + 1):
             best = max(best, each.rank)
-            self.run.log(number, {f"search/{self.metric}": each.quality, "search/best": best})
+            spent = self.run.budget.fraction(Progress(steps=number))
+            timing = {"time/elapsed_s": self.run.elapsed_s, "time/fraction": spent}
+            self.run.log(number, {f"search/{self.metric}": each.quality, "search/best": best, **timing})
         self.recorded = len(history)
 
     def _keep(self) -> None:

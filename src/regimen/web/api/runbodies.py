@@ -13,7 +13,7 @@ from regimen.records.index import RunRow
 from regimen.records.reader import Record
 from regimen.records.writer import Status
 from regimen.web.services import runs
-from regimen.web.services.events import pace
+from regimen.web.services.events import how_far
 from regimen.web.services.outcomes import Kind, explain
 from regimen.web.services.parts import Parts
 from regimen.web.services.queueing import place_of
@@ -93,8 +93,9 @@ class RunDetail(RunSummary):
     artifacts: list[str]
     log_tail: list[str] = Field(description="the last lines of its log")
     outcome: RunOutcome
+    phase: str = Field(description="what is under way after the training: search, retrain, ranking; else empty")
     elapsed_s: Number = Field(description="seconds of training, as last recorded")
-    left_s: Number = Field(description="seconds until the budget is spent, at the recorded pace")
+    left_s: Number = Field(description="seconds until the budget (of the phase) is spent, at the recorded pace")
     place: int | None = Field(description="how many runs of the queue are before it, while it waits")
     actions: list[runs.Action] = Field(description="what may be done with it now")
 
@@ -179,7 +180,7 @@ def summary(row: RunRow) -> RunSummary:
 def detail(parts: Parts, record: Record) -> RunDetail:
     """A record as JSON takes it."""
     row = runs.row_of(parts, record.id)
-    said, how, far = read_tags(record.folder), explain(record), pace(record)
+    said, how, far = read_tags(record.folder), explain(record), how_far(record)
     return RunDetail(
         **{**summary(row).model_dump(), "status": record.status, "message": record.state.get("message") or ""},
         name=record.name,
@@ -192,6 +193,7 @@ def detail(parts: Parts, record: Record) -> RunDetail:
         artifacts=[path.name for path in record.artifacts],
         log_tail=runs.tail(record),
         outcome=RunOutcome(**how._asdict()),
+        phase=far.phase,
         elapsed_s=_number(far.elapsed_s),
         left_s=_number(far.left_s) if record.status == "running" else None,
         place=place_of(parts, record.id),

@@ -68,9 +68,9 @@ async def _lines_of_a_run(parts: Parts, record: Record, cursor: int) -> AsyncIte
 
 
 def _standing(now: Standing) -> dict[str, Any]:
-    numbers = finite({key: value for key, value in now.pace._asdict().items() if value is not None})
-    blank = dict.fromkeys(now.pace._fields)
-    return {"status": now.status, "message": now.message, **blank, **numbers, "step": now.pace.step}
+    far = now.far._asdict()
+    numbers = finite({key: value for key, value in far.items() if isinstance(value, float)})
+    return {"status": now.status, "message": now.message, **far, **numbers}
 
 
 async def _lines_of_the_list(watch: Watch, since_s: float) -> AsyncIterator[Message | None]:

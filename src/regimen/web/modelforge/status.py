@@ -68,7 +68,7 @@ def status_of(parts: Parts, record: Record) -> TrainingStatus:
     record = Record(record.folder)
     status, numbers = _STATUS[now.status], _numbers(record, parts, now)
     fails = status == "error"
-    progress = 100.0 if status == "completed" else 100.0 * (now.pace.fraction or 0.0)
+    progress = 100.0 if status == "completed" else 100.0 * (now.far.fraction or 0.0)
     return TrainingStatus(
         status=status,
         job_id=record.id,
@@ -83,7 +83,7 @@ def _numbers(record: Record, parts: Parts, now: Standing) -> dict[str, Any]:
     """What was recorded, and totals: of the budget, or as many as the recorded part of it tells."""
     said = finite(runs.row_of(parts, record.id).metrics)
     budget = record.settings.get("budget") or {}
-    step, fraction, epoch = now.pace.step, now.pace.fraction, said.get("train/epoch")
+    step, fraction, epoch = now.far.step, now.far.fraction, said.get("train/epoch")
     return {
         "current_epoch": epoch,
         "total_epochs": round(epoch / fraction, 3) if fraction and epoch else budget.get("epochs"),
@@ -91,7 +91,7 @@ def _numbers(record: Record, parts: Parts, now: Standing) -> dict[str, Any]:
         "total_steps": round(step / fraction) if fraction else budget.get("steps"),
         "loss": said.get("train/loss"),
         "learning_rate": said.get("train/lr"),
-        "eta_seconds": now.pace.left_s if now.status == "running" else None,
+        "eta_seconds": now.far.left_s if now.status == "running" else None,
     }
 
 

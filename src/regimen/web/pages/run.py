@@ -135,16 +135,16 @@ def _tabs(record: Record) -> list[Tab]:
 
 def _facts(record: Record, columns: Columns, now: Standing) -> Iterator[tuple[str, str]]:
     """The few numbers that anybody asks for first; what was not recorded is not said."""
-    last, pace = columns.latest, now.pace
-    if pace.step:
-        yield "step", number(pace.step)
+    last, far = columns.latest, now.far
+    if far.step:
+        yield "step", number(far.step)
     if epoch := last.get("train/epoch"):
         yield "epoch", number(epoch, 3)
-    if now.status == "running" and pace.fraction is not None:
-        yield "done", percent(pace.fraction)
-        yield "left", duration(pace.left_s) if pace.left_s is not None else "unknown"
-    if pace.elapsed_s is not None:
-        yield "training time", duration(pace.elapsed_s)
+    if now.status == "running" and far.fraction is not None:
+        yield f"{far.phase.replace('_', ' ')} done".lstrip(), percent(far.fraction)
+        yield "left", duration(far.left_s) if far.left_s is not None else "unknown"
+    if far.elapsed_s is not None:
+        yield "training time", duration(far.elapsed_s)
     if speed := last.get("time/tokens_per_s"):
         yield "tokens per second", number(speed, 3)
     if memory := last.get("time/peak_memory_mb"):

@@ -71,8 +71,8 @@ def curves(
 ) -> Curves:
     """Of these metrics (all outside `time/`, if None); one that is not recorded (yet) has no points.
 
-    `time` is in seconds of training; `tokens` are those trained on, padding aside. Raises `Refusal` 422 for an axis that
-    the run has not recorded.
+    `time` is in seconds of training; `tokens` are those trained on, without padding. Raises `Refusal` 422 for an axis
+    that the run has not recorded.
     """
     columns = columns_of(parts, record)
     axes = _axes(columns)
@@ -164,10 +164,10 @@ def _along(columns: Columns, axis: Axis) -> _Floats:
     seconds = _seconds(columns)
     if axis == "time":
         return seconds
-    rows, tokens = columns.values[
-        "time/tokens"
-    ]  # lines of an evaluation do not say: they lie where the clock puts them
-    return np.interp(seconds, [0.0, *seconds[rows]], [0.0, *tokens])
+    rows, tokens = columns.values["time/tokens"]
+    # Lines of an evaluation do not say: they lie where the clock puts them.
+    found: _Floats = np.interp(seconds, [0.0, *seconds[rows]], [0.0, *tokens])
+    return found
 
 
 def _resumes(columns: Columns, along: _Floats, axis: Axis) -> list[float]:

@@ -7,19 +7,16 @@ its reader is to forget. So whoever reconnects with its cursor has missed nothin
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from regimen.events import from_json
-from regimen.progress import Spent, time_left
+from regimen.progress import Pace
 from regimen.records.reader import Record
 
 MOST_BYTES = 1 << 20
 """Of one answer."""
 _PACE_BYTES = 1 << 15
 """At the end of the file, from which the pace is taken: some hundred lines."""
-_PACE_LINES = 50
 
 
 class Page(NamedTuple):
@@ -54,37 +51,30 @@ def since(record: Record, cursor: int = 0) -> Page:
     return Page(events, here)
 
 
-class Pace(NamedTuple):
+class HowFar(NamedTuple):
     """How far a run is, from recorded steps alone."""
 
     step: int
+    phase: str
+    """What the numbers are of, if not of the training itself: `search`, `retrain`."""
     fraction: float | None
-    """Of the budget, 0 to 1; None where nothing was recorded."""
+    """Of the budget, or of what the phase will take, 0 to 1; None where nothing was recorded."""
     elapsed_s: float | None
     """Seconds of training."""
     left_s: float | None
     """Seconds until the budget is spent at the recorded pace; None where the records do not tell."""
 
 
-def pace(record: Record) -> Pace:
+def how_far(record: Record) -> HowFar:
     """How far a run was when it last recorded something, and how fast since it last began."""
     path = record.folder / "events.jsonl"
     size = path.stat().st_size if path.is_file() else 0
-    step, moments = 0, deque[Spent](maxlen=_PACE_LINES)
+    step, pace = 0, Pace()
     for event in since(record, max(0, size - _PACE_BYTES)).events:
         if event.get("kind") == "resumed":
             step = int(event["resumed_from"])
-            moments.clear()
+            pace.begin_again()
         elif event.get("kind") == "metrics":
             step = max(step, int(event["step"]))
-            moment = _moment(event["values"])
-            moments += [moment] if moment else []
-    last = moments[-1] if moments else None
-    return Pace(step, last and last.fraction, last and last.elapsed_s, time_left(moments))
-
-
-def _moment(values: Mapping[str, float | str]) -> Spent | None:
-    if "time/elapsed_s" not in values or "time/fraction" not in values:
-        return None
-    numbers = from_json({key: values[key] for key in ("time/elapsed_s", "time/fraction")})
-    return Spent(numbers["time/elapsed_s"], numbers["time/fraction"])
+            pace.hear(from_json(event["values"]))
+    return HowFar(step, pace.phase, pace.fraction, pace.elapsed_s, pace.left_s)

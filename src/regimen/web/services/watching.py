@@ -10,7 +10,7 @@ from regimen.queue.store import Queue
 from regimen.records.index import RunRow, indexed
 from regimen.records.reader import Record
 from regimen.records.writer import FINAL, Status
-from regimen.web.services.events import Pace, pace
+from regimen.web.services.events import HowFar, how_far
 from regimen.web.services.parts import Parts
 
 
@@ -21,7 +21,7 @@ class Standing(NamedTuple):
     is_final: bool
     """Whether nothing more will come, unless somebody resumes it."""
     message: str
-    pace: Pace
+    far: HowFar
 
 
 def standing(queue: Queue, folder_record: Record) -> Standing:
@@ -32,7 +32,7 @@ def standing(queue: Queue, folder_record: Record) -> Standing:
     if status == "lost" and row is not None and row.state != "ended":
         status = "queued"
     is_final = status in FINAL and (row is None or row.state == "ended")
-    return Standing(status, is_final, str(record.state.get("message") or ""), pace(record))
+    return Standing(status, is_final, str(record.state.get("message") or ""), how_far(record))
 
 
 class Watch:
