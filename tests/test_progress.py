@@ -54,6 +54,11 @@ def test_what_follows_the_training_is_told_by_its_own_numbers() -> None:
     ]
 
 
+def test_another_run_begins_without_the_numbers_of_the_one_before() -> None:
+    lines = plain(Header("x"), at(40, 1.0, 20.0), Header("y"), Metrics(0, {"valid/loss": 1.5}, 0.0), at(10, 0.5, 1.0))
+    assert lines[1:] == ["step 0  valid loss 1.5", "step 10  loss 1.234  valid 1.500  312 tok/s  50% eta 1.0s"]
+
+
 def test_notes_and_resumes_are_said() -> None:
     assert plain(Note("train.jsonl:3 [odd]", 0.0), Resumed(30, 0, 0.0)) == [
         "note: train.jsonl:3 [odd]",

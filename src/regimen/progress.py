@@ -115,6 +115,7 @@ class Progress:
             self._say(f"resumed from step {event.resumed_from}")
         else:
             assert isinstance(event, Header)
+            self._pace, self._latest = Pace(), {}  # another run: a demo or a study shows several
 
     def __enter__(self) -> Progress:
         if self._terminal:
