@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 import regimen
+from made_runs import made_run
 from regimen.progress import Progress
 from regimen.records.reader import load
 from tiny_runs import FULL, TASK
@@ -77,6 +80,26 @@ def test_a_run_shows_a_bar_and_ends_well(warm: Warm, terminal: Terminal, tmp_pat
     assert not list(tmp_path.glob("regimen-error*"))
     (record,) = [load(path.parent) for path in tmp_path.rglob("spec.yaml")]
     assert (record.folder / "log.txt").read_text().count("hello from a plug-in") >= 6
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_stream_that_cannot_say_everything_ends_no_command(encoding: str, tmp_path: Path) -> None:
+    made_run(tmp_path / "ü", "π")
+    words = ["show", str(next(tmp_path.rglob("spec.yaml")).parent)]
+    code = f"import sys; from regimen.cli import main; sys.exit(main({words}))"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert b"status   completed" in ended.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    code = "import sys; from regimen.cli import main; sys.exit(main(['schema']))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, b"")
 
 
 def test_a_refused_run_leaves_its_message_alone(warm: Warm, terminal: Terminal) -> None:

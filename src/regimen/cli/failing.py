@@ -5,6 +5,7 @@ code.
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 import traceback as tracebacks
 from pathlib import Path
@@ -51,13 +52,24 @@ def report(error: BaseException, *, traceback: bool = False) -> int:
         fix = "Install PyTorch first, then: pip install 'regimen-ml[llm]'."
         print(f"regimen: language models need {error.name}, which is not installed. {fix}", file=sys.stderr)
         return 2
-    path = Path(f"regimen-error-{time.strftime('%Y-%m-%d-%H-%M-%S')}.txt").resolve()
-    path.write_text("".join(tracebacks.format_exception(error)) + f"\ncommand: {sys.argv}\n", encoding="utf-8")
+    path = _keep("".join(tracebacks.format_exception(error)) + f"\ncommand: {sys.argv}\n")
     print(
         f"regimen: an error of Regimen itself: {type(error).__name__}: {error}. Please report it with {path}.",
         file=sys.stderr,
     )
     return 70
+
+
+def _keep(text: str) -> Path:
+    """Writes it into the current folder, or for temporary files where that cannot be written; where it is."""
+    name = f"regimen-error-{time.strftime('%Y-%m-%d-%H-%M-%S')}.txt"
+    try:
+        path = Path(name).resolve()
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError:
+        path = Path(tempfile.gettempdir()) / name
+        path.write_text(text, encoding="utf-8", errors="replace")
+    return path
 
 
 def _show_usage(error: Any) -> None:
