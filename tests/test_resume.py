@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -79,11 +80,14 @@ def test_signals_save_and_stop(number: int, warm: Warm, tmp_path: Path) -> None:
     child.kill(number)
     ended = child.wait()
     assert ended.code == 5, ended.err
-    assert f"received {signal.Signals(number).name}. `regimen resume` goes on" in ended.err
     stopped = load(folder)
+    how, goes_on = f"received {signal.Signals(number).name}. `regimen ", "` goes on from here.\n"
+    assert how in ended.err
+    assert ended.err.endswith(goes_on)
+    words = shlex.split(ended.err.partition(how)[2].removesuffix(goes_on))
     assert (stopped.status, stopped.state["exit_code"]) == ("stopped", 5)
     assert Checkpoints(folder).paths()[-1].name == f"step-{stopped.state['step']}"
-    assert warm.run("resume", folder, "--quiet").code == 0
+    assert warm.run(*words, "--quiet").code == 0, "what it says can be copied"
     assert everything(load(folder)) == everything(run(spec(budget={"steps": 60}, output="whole")))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,7 +116,10 @@ class Recording:
     def fail(self, error: BaseException) -> RegimenError:
         """Records what training raised, and returns it as one of ours, to be raised."""
         ours = as_ours(error, self.prepared.spec, self.processes)
-        ours.__cause__ = error if ours is not error else error.__cause__
+        cause = error if ours is not error else error.__cause__
+        if isinstance(ours, Stopped):
+            ours = Stopped([Problem(place, what, fix or self._how_to_go_on) for place, what, fix in ours.problems])
+        ours.__cause__ = cause
         with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
             if isinstance(ours, Stopped):  # nothing went wrong
                 log.write(f"{ours}\n")
@@ -129,13 +133,23 @@ class Recording:
         """Records that training returned. Raises `Stopped`, recorded, where it was asked to and did not say so."""
         handle, writer = self.handle, self._writer
         if handle.stop_reason and not handle.budget.exhausted(handle.spent):
-            stopped = Stopped(
-                Problem("", f"stopped at step {handle.spent.steps}: {handle.stop_reason}.", "`regimen resume` goes on.")
-            )
+            text = f"stopped at step {handle.spent.steps}: {handle.stop_reason}."
+            stopped = Stopped(Problem("", text, self._how_to_go_on))
             writer.status("stopped", exit_code=stopped.exit_code, message=str(stopped), **self._spent)
             raise stopped
         handle.begin()
         writer.status("completed", exit_code=0, message="", **self._spent, final=in_json(final))
+
+    @property
+    def _how_to_go_on(self) -> str:
+        """To be copied."""
+        output = self.prepared.spec.output
+        elsewhere = (
+            ""
+            if output == type(self.prepared.spec).model_fields["output"].default
+            else f" --runs {shlex.quote(str(output))}"
+        )
+        return f"`regimen resume {self._writer.id[-6:]}{elsewhere}` goes on from here."
 
     @property
     def _spent(self) -> dict[str, float]:

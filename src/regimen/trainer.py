@@ -219,9 +219,7 @@ class Trainer:
             self._record({})
         if not self._finished():
             self._save()
-            raise Stopped(
-                Problem("", f"stopped at step {at.step}: {run.stop_reason}.", "`regimen resume` goes on from here.")
-            )
+            raise Stopped(Problem("", f"stopped at step {at.step}: {run.stop_reason}."))
         if at.evaluated != at.step:
             self._evaluate()
         self._save()

@@ -158,8 +158,7 @@ class Replica(Trainer):
             return None
         if not self._finished():
             self._save()
-            text = f"stopped at step {self.at.step}: {self.run.stop_reason}."
-            raise Stopped(Problem("", text, "`regimen resume` goes on from here."))
+            raise Stopped(Problem("", f"stopped at step {self.at.step}: {self.run.stop_reason}."))
         if self.at.evaluated != self.at.step:
             self._evaluate()
         self._save()

@@ -87,8 +87,7 @@ class SearchStage:
 
 def stopped(num_networks: int, run: Run) -> Stopped:
     """What a stage raises that was asked to stop."""
-    fix = "`regimen resume` goes on from here."
-    return Stopped(Problem("", f"stopped after {num_networks} networks: {run.stop_reason}.", fix))
+    return Stopped(Problem("", f"stopped after {num_networks} networks: {run.stop_reason}."))
 
 
 def json_of(found: Found) -> dict[str, Any]:

@@ -64,13 +64,7 @@ class Training(TrainerCallback):  # type: ignore[misc]
         try:
             self._their_loop()
             if self._stopping:
-                raise Stopped(
-                    Problem(
-                        "",
-                        f"stopped at step {self.step}: {self.run.stop_reason}.",
-                        "`regimen resume` goes on from here.",
-                    )
-                )
+                raise Stopped(Problem("", f"stopped at step {self.step}: {self.run.stop_reason}."))
             self._end()
         finally:
             for name in taken_over:
