@@ -38,6 +38,7 @@ WORKED = (
     "docs/server.md",
 )
 """Pages whose blocks are run from top to bottom."""
+LONG = ("docs/optimizer-benchmarks.md", "docs/server.md")
 
 
 class Block(NamedTuple):
@@ -72,7 +73,7 @@ def ids(page: Path) -> str:
 # ------------------------------------------------------------------------------------------------ what it shows runs
 
 
-@pytest.mark.parametrize("name", WORKED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n in LONG)) for n in WORKED])
 def test_a_worked_page_runs_from_top_to_bottom(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Files are written where their title says; python blocks share their names; commands end with code 0."""
     names: dict[str, Any] = {}

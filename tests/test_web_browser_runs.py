@@ -23,6 +23,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("needs Chromium", allow_module_level=True)
+pytestmark = pytest.mark.long
 
 PATIENCE_MS = 30_000
 SERVE = """
@@ -292,7 +293,6 @@ def test_without_javascript_a_run_is_found_looked_at_and_stopped(server: Server,
     writer.close()
 
 
-@pytest.mark.long
 def test_twenty_long_runs_are_compared_at_once(server: Server, page: Any) -> None:
     ids = [many_points(server.home, f"r{number}", 10_000, ("train/loss", "valid/loss"), 77) for number in range(20)]
     for most_s in (10.0, 2.5):  # the first time, all files are read

@@ -22,6 +22,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("needs Chromium", allow_module_level=True)
+pytestmark = pytest.mark.long
 
 PATIENCE_MS = 120_000
 STEPS = 100
@@ -158,7 +159,6 @@ def fill(page: Any, values: dict[str, str]) -> None:
             field.fill(text)
 
 
-@pytest.mark.long
 def test_the_first_hour(server: Server, page: Any, data_dir: Path, screens: Path, complaints: list[str]) -> None:
     page.goto(server.link)
     assert page.url == f"{server.url}/", "the token is not left in the address"

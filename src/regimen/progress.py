@@ -84,10 +84,9 @@ class Pace:
     @property
     def left_s(self) -> float | None:
         """Seconds until that budget is spent at the recorded pace; None if unknown."""
-        alone = len(self._moments) == 1
-        if alone and self._began is None:
-            return None
-        return time_left(deque([self._began, *self._moments]) if alone and self._began else self._moments)
+        if len(self._moments) == 1 and self._began is not None:
+            return time_left(deque([self._began, *self._moments]))
+        return time_left(self._moments)
 
 
 class Progress:
@@ -186,7 +185,9 @@ def phase_of(key: str) -> str:
     >>> phase_of("train/loss"), phase_of("search/best"), phase_of("retrain_valid/accuracy")
     ('', 'search', 'retrain')
     """
-    head = key.partition("/")[0]
+    head, slash, _ = key.partition("/")
+    if not slash:  # a number of somebody's own loop
+        return ""
     for split in ("train_eval", "train", "valid", "test"):
         if head == split or head.endswith(f"_{split}"):
             return head.removesuffix(split).removesuffix("_")
