@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from regimen.errors import RecordError
 from regimen.events import Event, Header, Metrics, Note, Resumed, decode, encode, surviving
 from regimen.records.reader import Record, load
 from regimen.records.writer import RecordWriter
+from regimen.walking import bytes_below, files_below
 
 EARLIER = sorted((Path(__file__).parent / "records").glob("v*/*/spec.yaml"))
 
@@ -177,3 +180,30 @@ def test_json_in_a_folder_is_standard_json(tmp_path: Path) -> None:
 
     for line in (writer.folder / "events.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
+
+
+def test_a_folder_that_is_being_changed_is_walked_to_its_end(tmp_path: Path) -> None:
+    """As a run that saves does it: folders are written beside, renamed and deleted."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("12345")
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            for name in ("step-5", "step-10"):
+                (tmp_path / f"{name}.tmp").mkdir()
+                (tmp_path / f"{name}.tmp/part").touch()
+                (tmp_path / f"{name}.tmp").rename(tmp_path / name)
+                shutil.rmtree(tmp_path / name)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for _ in range(1000):
+            assert tmp_path / "kept/file" in files_below(tmp_path)
+            assert bytes_below(tmp_path) == 5
+    finally:
+        done.set()
+        changing.join()
+    assert files_below(tmp_path, "file") == [tmp_path / "kept/file"]
+    assert bytes_below(tmp_path / "kept/file") == 5

@@ -18,6 +18,7 @@ from regimen.errors import RecordError, Refused, ResumeRefused, Stopped
 from regimen.events import Event, Metrics
 from regimen.execute import resume, run
 from regimen.records.reader import load
+from regimen.walking import files_below
 from tiny_runs import (
     BROKEN,
     FULL,
@@ -66,7 +67,7 @@ def started(warm: Warm, steps: int, at_least: int = 3) -> tuple[Child, Path]:
     child = warm.start("run", "run.yaml", "--quiet")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found = [path.parent for path in Path().rglob("spec.yaml")]
+        found = [path.parent for path in files_below(Path(), "spec.yaml")]
         if found and (found[0] / "events.jsonl").read_text().count('"train/loss"') >= at_least:
             return child, found[0]
         assert child.running, child.wait().err
@@ -167,7 +168,7 @@ def test_a_kill_of_the_process_alone_frees_the_run(warm: Warm, tmp_path: Path) -
     """Its two workers live on for seconds; they must not hold the run's lock."""
     Path("run.yaml").write_text(yaml.safe_dump(spec(budget={"steps": 40}, workers=2, checkpoint={"every": 5})))
     child = warm.start("run", "run.yaml", "--quiet")
-    while not list(Path().rglob("checkpoints/step-5")):
+    while not any(path.parent.name == "step-5" for path in files_below(Path(), "manifest.json")):
         assert child.running, child.wait().err
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)

@@ -34,6 +34,7 @@ from regimen.study.triallog import read_log
 from regimen.study.tuners import make_tuner, rungs, settings_of
 from regimen.study.tuning import tune
 from regimen.study.warmprocess import WarmProcess
+from regimen.walking import files_below
 from warm import Warm
 
 LR = "strategy.optimizer.lr"
@@ -244,7 +245,11 @@ def test_a_stopped_study_goes_on_to_the_same_end(
     write(body=long["description"])
     child = warm.start("tune", "tune.yaml")
     deadline = time.monotonic() + 120
-    while not list(Path("studies").rglob("step-50")) and child.running and time.monotonic() < deadline:
+    while (
+        not any("step-50" in path.parts for path in files_below(Path("studies")))
+        and child.running
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     child.kill(number)
     ended = child.wait()
@@ -450,7 +455,7 @@ def test_a_run_that_is_going_on_elsewhere_is_waited_for(forge: WarmProcess, warm
     write(body=description(space={LR: [1e-2]}, seeds=[42], rerun_seeds=[]) | {"budget": {"epochs": 150}})
     write_commands("tune.yaml", Path("jobs.txt"), warm=forge)
     child = warm.start(*shlex.split(Path("jobs.txt").read_text())[1:])
-    while not list(Path("studies").rglob("status.json")) and child.running:
+    while not files_below(Path("studies"), "status.json") and child.running:
         time.sleep(0.01)
     tune("tune.yaml", warm=forge)
     assert child.wait().code == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from regimen.errors import Problem, Refused
 from regimen.records.writer import is_locked
+from regimen.walking import bytes_below
 
 
 def prune_run(folder: Path, keep: int, *, dry_run: bool = False) -> list[tuple[Path, int]]:
@@ -24,7 +25,7 @@ def prune_run(folder: Path, keep: int, *, dry_run: bool = False) -> list[tuple[P
     )
     whole = [path for path in paths if path.suffix != ".tmp" and is_whole(path)]
     kept = {*whole[-max(1, keep) :], *[path for path in whole if _was_best(path)][-1:]}
-    gone = [(path, size_of(path)) for path in paths if path not in kept]
+    gone = [(path, bytes_below(path)) for path in paths if path not in kept]
     if not dry_run:
         for path, _ in gone:
             shutil.rmtree(path)
@@ -50,7 +51,3 @@ def _matches(path: Path, expected: dict[str, object]) -> bool:
             path.stat().st_size == expected["bytes"]
             and hashlib.file_digest(file, "sha256").hexdigest() == expected["sha256"]
         )
-
-
-def size_of(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

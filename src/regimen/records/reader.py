@@ -15,6 +15,7 @@ import yaml
 from regimen.errors import Problem, RecordError
 from regimen.events import SCHEMA_VERSION, Event, Metrics, Note, Resumed, from_json, surviving
 from regimen.records.writer import Status, is_locked
+from regimen.walking import files_below
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where PyYAML was built with it: several times faster."""
@@ -202,5 +203,5 @@ def find_records(root: Path) -> Iterator[Record]:
     """Every run below `root`, newest first (ids sort by time). Folders that cannot be read are passed over by
     `list`.
     """
-    folders = [path.parent for path in root.rglob("spec.yaml")]
+    folders = [path.parent for path in files_below(root, "spec.yaml")]
     return iter(Record(folder) for folder in sorted(folders, key=lambda f: f.name.rpartition("__")[2], reverse=True))

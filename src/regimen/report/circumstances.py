@@ -13,6 +13,7 @@ from regimen.readable import duration, moment, number
 from regimen.records.reader import Record
 from regimen.report.artifacts import shown
 from regimen.report.markup import EMPTY, Markup, fold, join, pairs, section, table, tag
+from regimen.walking import bytes_below
 
 
 def facts(record: Record) -> Markup:
@@ -153,8 +154,7 @@ def _flat(settings: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _size(path: Path) -> str:
-    inside = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return _megabytes(sum(file.stat().st_size for file in inside) / 1e6)
+    return _megabytes(bytes_below(path) / 1e6)
 
 
 def _megabytes(size: float) -> str:

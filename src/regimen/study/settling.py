@@ -25,6 +25,7 @@ from regimen.records.reader import Record, load
 from regimen.records.writer import is_locked
 from regimen.registry import find
 from regimen.study.replicas import run_together
+from regimen.walking import files_below
 
 Answer = dict[str, Any]
 _LOADED_ONCE = ("regimen", "torch", "transformers", "tokenizers", "peft", "datasets", "scipy")
@@ -248,7 +249,7 @@ def _measure(request: Mapping[str, Any]) -> Answer:
 
 
 def _runs(folder: str) -> list[Path]:
-    return [path.parent for path in Path(folder).rglob("spec.yaml")]
+    return [path.parent for path in files_below(Path(folder), "spec.yaml")]
 
 
 def _startup(record: Record) -> float:

@@ -14,6 +14,7 @@ from regimen.records.reader import Record
 from regimen.records.writer import Status
 from regimen.report import artifacts, circumstances, outcome
 from regimen.report.glossary import meaning
+from regimen.walking import bytes_below, files_below
 from regimen.web.api.wiring import TheParts
 from regimen.web.pages.layout import FRAMED, back, page, screens
 from regimen.web.pages.lines import LIVE
@@ -189,7 +190,7 @@ def _files(parts: Parts, record: Record, columns: Columns) -> dict[str, Any]:
     whole = ("report.html", "events.jsonl", "log.txt", "spec.yaml", "status.json", "environment.json")
     here = f"/api/v1/runs/{record.id}/artifacts"
     folder = record.folder / "artifacts"
-    left = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    left = [path for path in files_below(folder) if path.is_file() and not path.name.startswith(".")]
     files = [File(str(path.relative_to(folder)), *_sized(path, here, folder)) for path in left]
     own = [File(name, *_sized(record.folder / name, here, record.folder)) for name in whole]
     return {
@@ -200,7 +201,7 @@ def _files(parts: Parts, record: Record, columns: Columns) -> dict[str, Any]:
 
 
 def _sized(path: Path, here: str, folder: Path) -> tuple[str, str]:
-    return (size(path.stat().st_size) if path.is_file() else ""), f"{here}/{path.relative_to(folder).as_posix()}"
+    return (size(bytes_below(path)) if path.is_file() else ""), f"{here}/{path.relative_to(folder).as_posix()}"
 
 
 def _log(parts: Parts, record: Record, columns: Columns) -> dict[str, Any]:
@@ -251,8 +252,8 @@ def tag(parts: TheParts, run_id: str, tags: Annotated[str, Form()] = "", note: A
 def confirm_delete(request: Request, parts: TheParts, run_id: str) -> Response:
     """Says what would be gone."""
     record = runs.record_of(parts, run_id)
-    whole = sum(path.stat().st_size for path in record.folder.rglob("*") if path.is_file())
-    return page(request, "run_delete.html", title="Delete a run", record=record, whole=size(whole))
+    whole = size(bytes_below(record.folder))
+    return page(request, "run_delete.html", title="Delete a run", record=record, whole=whole)
 
 
 @router.post("/runs/{run_id}/delete")

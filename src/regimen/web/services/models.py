@@ -20,6 +20,7 @@ from regimen.finetune.results.asked import is_asked_as_chat
 from regimen.records.index import RunRow, indexed
 from regimen.records.reader import Record
 from regimen.records.writer import is_locked
+from regimen.walking import bytes_below
 from regimen.web.modelserver import jobs
 from regimen.web.modelserver.asked import Source
 from regimen.web.modelserver.jobs import Job
@@ -84,7 +85,7 @@ def of_run(row: RunRow) -> Model | None:
                 base=_base_of(row.folder, (row.folder / "spec.yaml").stat().st_mtime_ns),
                 seed=row.seed,
                 created_at=row.ended_at or row.started_at,
-                size_bytes=_size(folder),
+                size_bytes=bytes_below(folder),
                 chat=is_asked_as_chat(folder),
                 folder=folder,
                 run_folder=row.folder,
@@ -191,7 +192,7 @@ def bytes_written(parts: Parts, job: Job) -> int | None:
         return None
     out = Path(job.arguments["out"])
     parts_of = [path for path in out.parent.glob(f"*{out.name}*") if path.name.startswith(".")]
-    return sum(_size(path) for path in parts_of)
+    return sum(map(bytes_below, parts_of))
 
 
 def _start(parts: Parts, what: jobs.What, model_id: str, arguments: dict[str, Any]) -> Job:
@@ -225,15 +226,11 @@ def _exports(parts: Parts, rows: dict[str, RunRow]) -> Iterator[Model]:
             base=about["base"],
             seed=about["seed"],
             created_at=about["created_at"],
-            size_bytes=_size(folder),
+            size_bytes=bytes_below(folder),
             chat=is_asked_as_chat(folder),
             folder=folder,
             run_folder=run.folder if run else None,
         )
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,9 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal, NamedTuple
 
 from regimen.differences import compare, to_json
@@ -19,6 +21,7 @@ from regimen.queue.outcome import end
 from regimen.records.index import RunRow, indexed, read_row
 from regimen.records.reader import Record
 from regimen.records.writer import FINAL, is_locked
+from regimen.walking import files_below
 from regimen.web.admission import admit
 from regimen.web.refusal import Refusal, not_found
 from regimen.web.services import curves
@@ -234,12 +237,13 @@ def artifacts(parts: Parts, run_id: str) -> list[Artifact]:
     folder = record_of(parts, run_id).folder
     below = folder / "artifacts"
     files = [(name, folder / name) for name in _FILES]
-    files += [(str(path.relative_to(below)), path) for path in sorted(below.rglob("*"))][:MOST_ARTIFACTS]
-    return [
-        Artifact(name, path.stat().st_size, path.stat().st_mtime)
-        for name, path in files
-        if path.is_file() and not path.is_symlink()
-    ]
+    files += [(str(path.relative_to(below)), path) for path in files_below(below)][:MOST_ARTIFACTS]
+    found = []
+    for name, path in files:
+        with suppress(FileNotFoundError):  # it may be replaced just now
+            stat = path.lstat()
+            found += [Artifact(name, stat.st_size, stat.st_mtime)] * S_ISREG(stat.st_mode)
+    return found
 
 
 def artifact(parts: Parts, run_id: str, name: str) -> Path:
