@@ -232,3 +232,23 @@ def test_csv_holds_every_number_that_counts(home: Path, http: TestClient) -> Non
 def test_answers_are_json_without_nan(home: Path, http: TestClient) -> None:
     run_id = made_run(home, losses={1: math.inf})
     json.loads(http.get(f"/api/v1/runs/{run_id}/curves").text, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind": "metrics", "step": 7, "values": {"train/loss": "oops"}, "at": 1.0}',
+        '{"kind": "metrics", "step": "7", "values": {}, "at": 1.0}',
+        '{"kind": "metrics", "step": 7, "values": {"time/elapsed_s": null, "time/fraction": 0.5}, "at": 1.0}',
+        '{"kind": "metrics", "step": 7, "at": 1.0}',
+        '{"kind": "resumed", "at": 1.0}',
+        "[]",
+    ],
+)
+def test_a_line_that_no_run_has_written_breaks_no_screen(home: Path, http: TestClient, line: str) -> None:
+    run_id = made_run(home)
+    with next(home.rglob("events.jsonl")).open("a") as events:
+        events.write(line + "\n")
+    for address in (f"/api/v1/runs/{run_id}", f"/api/v1/runs/{run_id}/curves", f"/runs/{run_id}", "/runs"):
+        assert http.get(address).status_code == 200, address
+    assert http.get(f"/api/v1/runs/{run_id}").json()["step"] == 2

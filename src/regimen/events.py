@@ -81,7 +81,9 @@ def decode(line: bytes) -> Event:
     if cls is None:
         raise ValueError(f"no known kind of event: {line[:80]!r}")
     if cls is Metrics:
-        body["values"] = from_json(body["values"])
+        values = body["values"] = from_json(body["values"])
+        if not isinstance(body["step"], int) or not all(isinstance(value, float | int) for value in values.values()):
+            raise ValueError(f"no metrics: {line[:80]!r}")
     return cls(**body)
 
 

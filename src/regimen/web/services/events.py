@@ -7,9 +7,10 @@ its reader is to forget. So whoever reconnects with its cursor has missed nothin
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from regimen.events import from_json
+from regimen.events import Metrics, Resumed, decode
 from regimen.progress import Pace
 from regimen.records.reader import Record
 
@@ -67,14 +68,26 @@ class HowFar(NamedTuple):
 
 def how_far(record: Record) -> HowFar:
     """How far a run was when it last recorded something, and how fast since it last began."""
-    path = record.folder / "events.jsonl"
-    size = path.stat().st_size if path.is_file() else 0
     step, pace = 0, Pace()
-    for event in since(record, max(0, size - _PACE_BYTES)).events:
-        if event.get("kind") == "resumed":
-            step = int(event["resumed_from"])
+    for line in _last_lines(record.folder / "events.jsonl"):
+        try:
+            event = decode(line)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            continue  # torn, or no run has written it: where it matters, the record says so
+        if isinstance(event, Resumed):
+            step = event.resumed_from
             pace.begin_again()
-        elif event.get("kind") == "metrics":
-            step = max(step, int(event["step"]))
-            pace.hear(from_json(event["values"]))
+        elif isinstance(event, Metrics):
+            step = max(step, event.step)
+            pace.hear(event.values)
     return HowFar(step, pace.phase, pace.fraction, pace.elapsed_s, pace.left_s)
+
+
+def _last_lines(path: Path) -> list[bytes]:
+    """The first one may lack its beginning."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _PACE_BYTES))
+            return file.readlines()
+    except FileNotFoundError:
+        return []
