@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from regimen.errors import CheckpointError, Problem
 from regimen.events import SCHEMA_VERSION
 from regimen.handle import Restored
 from regimen.records.writer import disk_full_named, write_json
+from regimen.tensorfile import Written, write_bytes, write_tensors
 
 State = Mapping[str, Any]
 
@@ -49,9 +50,11 @@ class Checkpoints:
         try:
             with disk_full_named(beside, needed):
                 beside.mkdir()
-                save_file(tensors, beside / "tensors.safetensors")
-                (beside / "state.json").write_bytes(text)
-                _write_manifest(beside, step, self.identity, best=best)
+                files = {
+                    "state.json": write_bytes(beside / "state.json", [memoryview(text)]),
+                    "tensors.safetensors": write_tensors(beside / "tensors.safetensors", tensors),
+                }
+                _write_manifest(beside, step, files, self.identity, best=best)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
@@ -155,11 +158,17 @@ def _was_best(path: Path) -> bool:
         return False
 
 
-def _write_manifest(folder: Path, step: int, identity: Mapping[str, Any], *, best: bool) -> None:
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
-    for name in files:
-        _flush(folder / name)
-    body = {"schema_version": SCHEMA_VERSION, "step": step, "best": best, "files": files, "identity": dict(identity)}
+def _write_manifest(
+    folder: Path, step: int, files: Mapping[str, Written], identity: Mapping[str, Any], *, best: bool
+) -> None:
+    described = {name: written._asdict() for name, written in files.items()}
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "step": step,
+        "best": best,
+        "files": described,
+        "identity": dict(identity),
+    }
     write_json(folder / "manifest.json", body)
     _flush(folder)
 
@@ -188,7 +197,7 @@ def _flush(path: Path) -> None:
 def _without_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[name] = value.detach().cpu().contiguous()
         return {"$tensor": name}
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
