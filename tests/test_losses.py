@@ -17,10 +17,11 @@ peft = pytest.importorskip("peft")
 from regimen.finetune.batches.collate import Batch, Row, collate, collate_packed, folded  # noqa: E402
 from regimen.finetune.batches.order import length_batches, sorted_batches  # noqa: E402
 from regimen.finetune.batches.pairs import PairRow, collate_pairs, shared_lengths  # noqa: E402
+from regimen.finetune.losses.head import PICKED  # noqa: E402
 from regimen.finetune.losses.logprobs import token_logprobs  # noqa: E402
 from regimen.finetune.losses.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs  # noqa: E402
 from regimen.finetune.losses.reference import reference_logprobs  # noqa: E402
-from regimen.finetune.losses.shortcuts import check_fast_head, check_packing, check_shared_prompt  # noqa: E402
+from regimen.finetune.losses.shortcuts import check_packing, check_shared_prompt, check_way  # noqa: E402
 from regimen.finetune.losses.supervised import sft_loss  # noqa: E402
 
 VOCABULARY = 50
@@ -136,7 +137,7 @@ def test_only_trained_tokens_reach_the_head(make: Callable[[], Any]) -> None:
     sft_loss(model, batch)
     hook.remove()
     assert seen == [(1, batch.targets.token_N.numel())]
-    assert check_fast_head(model, batch) < 1e-6
+    assert check_way(model, batch, PICKED) < 1e-6
 
 
 def test_a_model_without_an_output_head_takes_the_full_logits() -> None:
@@ -148,7 +149,7 @@ def test_a_model_without_an_output_head_takes_the_full_logits() -> None:
 
 def test_virtual_tokens_in_front_shift_nothing() -> None:
     model, batch = prompt_tuned(), collate(rows())
-    assert check_fast_head(model, batch) < 1e-6
+    assert check_way(model, batch, PICKED) < 1e-6
     masked = collate(rows(), attention_mask=True)
     own = model(**masked).loss
     loss = sft_loss(model, masked)
@@ -181,21 +182,31 @@ def test_log_probabilities_in_pieces_are_those_of_cross_entropy(num_rows: int, n
     plain = ours.clone().requires_grad_()
     ours.requires_grad_()
     wanted = -torch.nn.functional.cross_entropy(plain.float(), token_N, reduction="none")
-    found = token_logprobs(ours, token_N)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
     (wanted * weight_N).sum().backward()
-    (found * weight_N).sum().backward()
-    assert ours.grad.dtype == dtype
-    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-7)
+    for overwrite in (False, True):
+        ours.grad = None
+        found = token_logprobs(ours.clone(), token_N, overwrite=overwrite)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
+        (found * weight_N).sum().backward()
+        assert ours.grad.dtype == dtype
+        torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-7)
+
+
+def test_logits_that_somebody_else_reads_are_not_overwritten_without_a_word() -> None:
+    made = torch.randn(3, 9, requires_grad=True)
+    logits = made.tanh()  # its gradient needs what it gave
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        token_logprobs(logits, torch.tensor([1, 2, 3]), overwrite=True).sum().backward()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_give_no_number(bad: float) -> None:
     logits = torch.tensor([[0.0, bad, 1.0], [0.0, 2.0, 1.0]], requires_grad=True)
-    found = token_logprobs(logits, torch.tensor([0, 0]))
-    assert torch.isnan(found[0])
-    assert torch.isfinite(found[1])
+    for overwrite in (False, True):
+        found = token_logprobs(logits.clone(), torch.tensor([0, 0]), overwrite=overwrite)
+        assert torch.isnan(found[0])
+        assert torch.isfinite(found[1])
 
 
 def test_bfloat16_autocast_takes_the_loss_in_float32() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from regimen.finetune.batches.collate import Row, collate, collate_packed
 from regimen.finetune.batches.pairs import PairRow, collate_pairs
+from regimen.finetune.losses.head import PICKED, WRITTEN_OUT, Way
 from regimen.finetune.losses.preference import DPOLoss, Reference, dpo_loss, sequence_logprobs
 from regimen.finetune.losses.supervised import sft_loss
 
@@ -24,6 +26,8 @@ transformers = pytest.importorskip("transformers")
 VOCABULARY = 60
 TOLERANCE = 1e-5
 DPO_TYPES: list[DPOLoss] = ["sigmoid", "hinge", "ipo", "robust"]
+
+WAYS = (PICKED, WRITTEN_OUT)
 
 
 def tiny_model(seed: int = 0) -> Any:
@@ -117,8 +121,8 @@ def test_sft_loss_and_gradient_norm(tmp_path: Path, tune: Any, padding_free: boo
     model, rows = tune(tiny_model()), sft_rows()
     theirs = trl_sft(tmp_path, copy.deepcopy(model), rows, padding_free=padding_free)
     model.train()
-    for batch in (collate(rows), collate_packed([rows[:4], rows[4:]])):
-        loss = sft_loss(model, batch)
+    for batch, way in itertools.product((collate(rows), collate_packed([rows[:4], rows[4:]])), WAYS):
+        loss = sft_loss(model, batch, way)
         assert backward(model, loss.sum / loss.count) == pytest.approx(theirs, rel=TOLERANCE)
 
 
@@ -138,14 +142,14 @@ def trl_dpo(
 
 
 def our_dpo(
-    model: Any, reference: Any, rows: list[PairRow], loss_type: DPOLoss, smoothing: float, shared: bool
+    model: Any, reference: Any, rows: list[PairRow], loss_type: DPOLoss, smoothing: float, shared: bool, way: Way
 ) -> tuple[float, float]:
     batch = collate_pairs(rows, shared=shared)
     with torch.no_grad():
-        chosen_B, rejected_B, *_ = sequence_logprobs(reference, batch)
+        chosen_B, rejected_B, *_ = sequence_logprobs(reference, batch, way)
     model.train()
     loss = dpo_loss(
-        sequence_logprobs(model, batch),
+        sequence_logprobs(model, batch, way),
         Reference(chosen_B, rejected_B),
         beta=0.3,
         loss_type=loss_type,
@@ -159,13 +163,14 @@ def test_dpo_loss_and_gradient_norm(tmp_path: Path, loss_type: DPOLoss) -> None:
     model, reference, rows = tiny_model(), tiny_model(seed=1), pair_rows()
     smoothing = 0.3 if loss_type == "robust" else 0.0
     theirs = trl_dpo(tmp_path, copy.deepcopy(model), copy.deepcopy(reference), rows, loss_type, smoothing)
-    for shared in (True, False):
-        ours = our_dpo(model, reference, rows, loss_type, smoothing, shared)
+    for shared, way in itertools.product((True, False), WAYS):
+        ours = our_dpo(model, reference, rows, loss_type, smoothing, shared, way)
         assert ours == pytest.approx(theirs, rel=TOLERANCE)
 
 
 def test_dpo_with_lora_against_a_second_model(tmp_path: Path) -> None:
     model, reference, rows = with_lora(tiny_model()), tiny_model(seed=1), pair_rows()
     theirs = trl_dpo(tmp_path, copy.deepcopy(model), copy.deepcopy(reference), rows, "sigmoid", 0.0)
-    ours = our_dpo(model, reference, rows, "sigmoid", 0.0, shared=True)
-    assert ours == pytest.approx(theirs, rel=TOLERANCE)
+    for way in WAYS:
+        ours = our_dpo(model, reference, rows, "sigmoid", 0.0, True, way)
+        assert ours == pytest.approx(theirs, rel=TOLERANCE)

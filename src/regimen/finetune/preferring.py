@@ -10,7 +10,7 @@ from torch import nn
 
 from regimen.finetune.batches.pairs import PairBatch, collate_pairs
 from regimen.finetune.losses.preference import AnswerLogprobs, sequence_logprobs
-from regimen.finetune.losses.probes import has_fast_answers, shares_prompts
+from regimen.finetune.losses.probes import answers_way, shares_prompts
 from regimen.finetune.losses.stored import stored_reference
 from regimen.finetune.strategy import TrainingStrategy
 
@@ -33,11 +33,11 @@ class PreferenceStrategy(TrainingStrategy):
 
     def answer_logprobs(self, model: nn.Module, batch: PairBatch) -> AnswerLogprobs:
         """Summed log-probabilities (nats) and numbers of tokens of both answers of each pair, differentiable."""
-        return sequence_logprobs(model, batch, fast=self._fast_head)
+        return sequence_logprobs(model, batch, self._way)
 
     def before_training(self, model: nn.Module, train: Any, valid: Any, pad_id: int) -> None:
         """Finds out whether this model can share prompts between answers and skip the logits of prompts."""
-        self._fast_head = has_fast_answers(self, model, train, pad_id)
-        self._shared = shares_prompts(self, model, train, pad_id)
+        self._way = answers_way(self, model, train, pad_id)
+        self._shared = shares_prompts(self, model, train, pad_id, self._way)
 
     _shared = True

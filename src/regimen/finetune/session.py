@@ -89,6 +89,7 @@ def _trained(strategy: TrainingStrategy, task: LanguageTask, session: Session) -
     seed_everything(run.seed_for("model"))
     model = task.load_model(processes.device, quantize=strategy.quantize)
     model = strategy.prepare_model(model, config)
+    own_trained_weights(model)
     splits = {split: dataset(strategy, task, split, config) for split in task.rows}
     if processes.first:
         (run.artifacts / "data.json").write_text(
@@ -108,6 +109,17 @@ def _trained(strategy: TrainingStrategy, task: LanguageTask, session: Session) -
         with without_cache(model):
             final = trainer.train()
     return finish(session, strategy, model, splits, samples, final)
+
+
+def own_trained_weights(model: torch.nn.Module) -> None:
+    """Gives what will be trained memory of its own.
+
+    Weights come mapped from their file: the first step would copy each page, slowly, and a file that somebody shortens
+    meanwhile would end the process. Weights that stay as they are remain mapped.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ also work by hand, outside any run, with a plain dict and a `datasets.Dataset`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -33,6 +34,7 @@ from regimen.task import Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from regimen.finetune.losses.head import Way
     from regimen.finetune.preparing import Looked
     from regimen.finetune.session import Session
     from regimen.finetune.tuning import Tuning
@@ -127,7 +129,7 @@ class TrainingStrategy(Strategy):
         """The loss of a batch: a sum with its count, or a scalar, which is taken as the mean over the batch's rows."""
         from regimen.finetune.losses.supervised import sft_loss
 
-        return sft_loss(model, batch, fast=self._fast_head)
+        return sft_loss(model, batch, self._way)
 
     def compute_metrics(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         """More numbers about generated answers, recorded as `valid/<name>`."""
@@ -141,24 +143,33 @@ class TrainingStrategy(Strategy):
 
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int) -> Any:
         """The batch of some rows: what `compute_loss` gets."""
-        from regimen.finetune.batches.collate import collate
+        from regimen.finetune.batches.collate import collate, collate_packed
 
-        return collate(rows, pad_id, fold=self._folds)
+        return collate_packed([rows], pad_id) if self._in_one else collate(rows, pad_id, fold=self._folds)
 
     def before_training(self, model: nn.Module, train: Any, valid: Any, pad_id: int) -> None:
         """A look at the prepared model and tokens before the first step; here a strategy computes references once."""
-        from regimen.finetune.losses.probes import has_fast_head, keeps_packed_apart
+        from regimen.finetune.losses.head import WRITTEN_OUT
+        from regimen.finetune.losses.probes import keeps_packed_apart, logits_way
 
-        self._fast_head = has_fast_head(self, model, train, pad_id)
-        apart = (self.group_by_length or self.packing) and keeps_packed_apart(self, model, train, pad_id)
+        self._way = logits_way(self, model, train, pad_id)
+        wanted = self.group_by_length or self.packing or self._way is WRITTEN_OUT
+        apart = wanted and keeps_packed_apart(self, model, train, pad_id, self._way)
         # A loss of somebody's own may take a row of the batch for a row of the data.
         self._folds = apart and type(self).compute_loss is TrainingStrategy.compute_loss
+        self._in_one = self._folds and self._way is WRITTEN_OUT
         if self.packing and not apart:
             fix = "Set strategy.packing: false."
             raise Refused(Problem("strategy.packing", "this model's attention does not keep packed rows apart.", fix))
 
-    _fast_head = True
+    @functools.cached_property
+    def _way(self) -> Way:
+        from regimen.finetune.losses.head import PICKED
+
+        return PICKED
+
     _folds = False
+    _in_one = False
 
     # ------------------------------------------------------------------ the contract
 

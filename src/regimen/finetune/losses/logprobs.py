@@ -22,16 +22,19 @@ _PIECE_ELSEWHERE = 1 << 24
 """On a GPU 64 MB: enough to keep it busy."""
 
 
-def token_logprobs(logits_NV: torch.Tensor, token_N: torch.Tensor) -> torch.Tensor:
+def token_logprobs(logits_NV: torch.Tensor, token_N: torch.Tensor, *, overwrite: bool = False) -> torch.Tensor:
     """Of each row's token, in nats, shape (N,), computed in float32 whatever the logits are in; differentiable once.
 
     `-token_logprobs(x, t)` is `F.cross_entropy(x.float(), t, reduction="none")` up to the order of a row's sum.
+    `overwrite=True` uses the memory of float32 logits for probabilities and for the gradient: half the memory and one
+    exponential a logit instead of two, for logits that nobody else reads.
     """
-    picked: torch.Tensor = _TokenLogprobs.apply(logits_NV, token_N)  # type: ignore[no-untyped-call]
+    kind = _OverLogits if overwrite and logits_NV.dtype == torch.float32 else _BesideLogits
+    picked: torch.Tensor = kind.apply(logits_NV, token_N)  # type: ignore[no-untyped-call]
     return picked
 
 
-class _TokenLogprobs(torch.autograd.Function):
+class _BesideLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits_NV: torch.Tensor, token_N: torch.Tensor) -> torch.Tensor:
         log_total_N = logits_NV.new_empty(logits_NV.shape[0], dtype=torch.float32)
@@ -52,6 +55,30 @@ class _TokenLogprobs(torch.autograd.Function):
             share_CV.scatter_add_(1, token_N[piece, None], weight_C[:, None])
             grad_NV[piece] = share_CV
         return grad_NV, None
+
+
+class _OverLogits(torch.autograd.Function):
+    """Logits become exp(x - top) and then the gradient. What autograd kept of them elsewhere is an error then, not a
+    wrong number: a tensor knows how often it was written.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: torch.Tensor, token_N: torch.Tensor) -> torch.Tensor:
+        picked_N = logits_NV.gather(1, token_N[:, None])[:, 0]
+        total_N = torch.empty_like(picked_N)
+        for piece, x_CV in _pieces(logits_NV):
+            top_C = x_CV.amax(dim=1)
+            picked_N[piece] -= top_C
+            torch.sum(x_CV.sub_(top_C[:, None]).exp_(), dim=1, out=total_N[piece])
+        ctx.save_for_backward(logits_NV, token_N, total_N)
+        return picked_N.sub_(total_N.log())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor, None]:
+        exp_NV, token_N, total_N = ctx.saved_tensors
+        grad_NV = exp_NV.mul_((grad_N / total_N).neg_()[:, None])
+        return grad_NV.scatter_add_(1, token_N[:, None], grad_N[:, None]), None
 
 
 def _pieces(logits_NV: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from regimen.finetune.batches.pairs import PairBatch, Reference
-from regimen.finetune.losses.head import Output, target_logits, unwrapped
+from regimen.finetune.losses.head import PICKED, Output, Way, unwrapped
 from regimen.finetune.losses.logprobs import token_logprobs
 from regimen.strategy import Loss
 
@@ -36,13 +36,13 @@ class AnswerLogprobs(NamedTuple):
     num_rejected_B: torch.Tensor
 
 
-def sequence_logprobs(model: nn.Module, batch: PairBatch, *, fast: bool = True) -> AnswerLogprobs:
+def sequence_logprobs(model: nn.Module, batch: PairBatch, way: Way = PICKED) -> AnswerLogprobs:
     """Log-probabilities of both answers of each pair, differentiable; what every preference loss is made of.
 
-    `fast=False` computes the logits of all tokens; it is for models that `check_fast_head` says no to.
+    `way` is how logits are come to, as for `sft_loss`.
     """
-    logits_NV, _ = pair_logits(model, batch, fast=fast)
-    logprob_N = token_logprobs(logits_NV, batch.targets.token_N)
+    logits_NV, _ = pair_logits(model, batch, way)
+    logprob_N = token_logprobs(logits_NV, batch.targets.token_N, overwrite=way.overwrites)
     # How many answers there are is known without asking the device: two a pair.
     zeros_A = torch.zeros(2 * len(batch.rows), device=logprob_N.device)
     chosen_B, rejected_B = zeros_A.index_add(0, batch.answer_N, logprob_N).chunk(2)
@@ -50,12 +50,12 @@ def sequence_logprobs(model: nn.Module, batch: PairBatch, *, fast: bool = True) 
     return AnswerLogprobs(chosen_B, rejected_B, num_chosen_B, num_rejected_B)
 
 
-def pair_logits(model: nn.Module, batch: PairBatch, *, fast: bool = True) -> Output:
+def pair_logits(model: nn.Module, batch: PairBatch, way: Way = PICKED) -> Output:
     """Logits that predict the answer tokens, shape (N, V), in the order of `batch.targets`."""
     inputs: dict[str, torch.Tensor] = dict(batch)
     if batch.segment_ST is not None:
         inputs["attention_mask"] = shared_prompt_mask(batch.segment_ST, _dtype(model))
-    return target_logits(model, inputs, batch.targets.place_N, fast=fast)
+    return way.logits(model, inputs, batch.targets.place_N)
 
 
 def shared_prompt_mask(segment_ST: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -4,7 +4,9 @@ note.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +14,9 @@ from torch import nn
 
 from regimen.finetune.batches.collate import collate
 from regimen.finetune.batches.order import Indices
-from regimen.finetune.losses.shortcuts import check_fast_answers, check_fast_head, check_packing, check_shared_prompt
+from regimen.finetune.batches.pairs import collate_pairs
+from regimen.finetune.losses.head import ALL, PICKED, WRITTEN_OUT, Way, is_written_out
+from regimen.finetune.losses.shortcuts import check_answers_way, check_packing, check_shared_prompt, check_way
 from regimen.finetune.tokens.tokenrows import TokenRows
 
 if TYPE_CHECKING:
@@ -26,14 +30,15 @@ _PROBED = 2
 """Rows of a probe; the longest ones where a sliding window would show."""
 
 
-def has_fast_head(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
-    """Whether the output head may see trained tokens only; any rows show it, so the shortest are asked."""
-    probe = [rows[int(index)] for index in _shortest(strategy, rows, _PROBED)]
-    difference = check_fast_head(model, collate(probe, pad_id).to(_device(model)))
-    return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
+def logits_way(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> Way:
+    """The fastest way to the logits of trained tokens that gives this model's own; any rows show it, so the shortest
+    are asked.
+    """
+    batch = collate([rows[int(index)] for index in _shortest(strategy, rows, _PROBED)], pad_id).to(_device(model))
+    return _fastest(strategy, model, batch.inputs, lambda way: check_way(model, batch, way))
 
 
-def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int, way: Way) -> bool:
     """Whether several rows may stand in one, each seen by this model's attention as if it were alone.
 
     Two such rows at once are asked for: under flash attention one alone would be right and several wrong.
@@ -42,26 +47,36 @@ def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: Token
     if len(probe) < 2 * _PROBED:
         return False
     bins = [probe[:_PROBED], probe[_PROBED:]]
-    return _said(strategy, check_packing(model, bins, pad_id), model, "packed rows", "each row stands alone, padded")
+    with _autocast(strategy):
+        difference = max(check_packing(model, bins, pad_id, way) for way in {PICKED, way})
+    return _said(strategy, difference, model, "packed rows", "each row stands alone, padded")
 
 
-def has_fast_answers(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+def answers_way(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> Way:
     """The same where rows are pairs of answers."""
     probe = [rows[int(index)] for index in _shortest(strategy, rows, _PROBED)]
-    difference = check_fast_answers(model, probe, pad_id)
-    return _said(strategy, difference, model, "the logits of trained tokens alone", "all logits are computed")
+    inputs = collate_pairs(probe, pad_id, shared=False).to(_device(model))
+    return _fastest(strategy, model, inputs, lambda way: check_answers_way(model, probe, way, pad_id))
 
 
-def shares_prompts(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> bool:
+def shares_prompts(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int, way: Way) -> bool:
     """Whether the prompt may be encoded once for both answers."""
     probe = [rows[int(index)] for index in _longest(strategy, rows)]
-    return _said(
-        strategy,
-        check_shared_prompt(model, probe, pad_id),
-        model,
-        "a prompt shared by both answers",
-        "each answer gets a row of its own",
-    )
+    with _autocast(strategy):
+        difference = check_shared_prompt(model, probe, pad_id, way)
+    return _said(strategy, difference, model, "a prompt shared by both answers", "each answer gets a row of its own")
+
+
+def _fastest(
+    strategy: TrainingStrategy, model: nn.Module, inputs: Mapping[str, torch.Tensor], check: Callable[[Way], float]
+) -> Way:
+    with _autocast(strategy):
+        if not _said(strategy, check(PICKED), model, "the logits of trained tokens alone", "all logits are computed"):
+            return ALL
+        if not is_written_out(model, inputs):
+            return PICKED
+        exact = _said(strategy, check(WRITTEN_OUT), model, "a forward written out", "its own is called")
+        return WRITTEN_OUT if exact else PICKED
 
 
 def _said(strategy: TrainingStrategy, difference: float, model: nn.Module, what: str, instead: str) -> bool:
@@ -87,3 +102,8 @@ def _longest(strategy: TrainingStrategy, rows: TokenRows) -> Indices:
 
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
+
+
+def _autocast(strategy: TrainingStrategy) -> AbstractContextManager[Any]:
+    """What the steps will compute in."""
+    return strategy.session.autocast() if strategy.session else nullcontext()

@@ -15,6 +15,7 @@ from torch import nn
 
 from regimen.finetune.batches.order import Indices
 from regimen.finetune.batches.pairs import PairBatch, Reference
+from regimen.finetune.losses.head import PICKED, Way
 from regimen.finetune.losses.preference import sequence_logprobs
 
 
@@ -34,8 +35,7 @@ def reference_logprobs(
     batches: Iterable[Indices],
     collate: Callable[[Indices], PairBatch],
     num_rows: int,
-    *,
-    fast: bool = True,
+    way: Way = PICKED,
 ) -> ReferenceTable:
     """Log-probabilities of both answers of all pairs in `batches`, in evaluation mode and without gradients.
 
@@ -51,7 +51,7 @@ def reference_logprobs(
     try:
         with torch.no_grad():
             for indices in batches:
-                logprobs = sequence_logprobs(model, collate(indices).to(device), fast=fast)
+                logprobs = sequence_logprobs(model, collate(indices).to(device), way)
                 rows.append(indices)
                 chosen.append(logprobs.chosen_B)
                 rejected.append(logprobs.rejected_B)

@@ -14,6 +14,7 @@ from torch import nn
 
 from regimen.finetune.batches.collate import Batch, Row, collate, collate_packed
 from regimen.finetune.batches.pairs import PairRow, collate_pairs
+from regimen.finetune.losses.head import ALL, PICKED, Way
 from regimen.finetune.losses.preference import AnswerLogprobs, sequence_logprobs
 from regimen.finetune.losses.supervised import sft_loss
 
@@ -21,22 +22,21 @@ REFUSED = float("inf")
 """The difference of a model that raises an error when it is asked to take the shortcut."""
 
 
-def check_fast_head(model: nn.Module, batch: Batch) -> float:
-    """Logits of the trained tokens only, against the model's full logits: the summed loss of one batch."""
+def check_way(model: nn.Module, batch: Batch, way: Way) -> float:
+    """A way to the logits of the trained tokens, against the model's full logits: the summed loss of one batch."""
     with _Evaluation(model):
-        return _difference(*(sft_loss(model, batch, fast=fast).sum for fast in (True, False)))
+        return _difference(*(sft_loss(model, batch, one).sum for one in (way, ALL)))
 
 
-def check_fast_answers(model: nn.Module, rows: Sequence[PairRow], pad_id: int = 0) -> float:
-    """Logits of answer tokens only, against the model's full logits: the largest difference of an answer."""
+def check_answers_way(model: nn.Module, rows: Sequence[PairRow], way: Way, pad_id: int = 0) -> float:
+    """The same where rows are pairs of answers: the largest difference of an answer."""
     device = next(model.parameters()).device
     with _Evaluation(model):
         batch = collate_pairs(rows, pad_id, shared=False).to(device)
-        fast, full = (_both(sequence_logprobs(model, batch, fast=fast)) for fast in (True, False))
-        return _difference(fast, full)
+        return _difference(*(_both(sequence_logprobs(model, batch, one)) for one in (way, ALL)))
 
 
-def check_packing(model: nn.Module, bins: Sequence[Sequence[Row]], pad_id: int = 0) -> float:
+def check_packing(model: nn.Module, bins: Sequence[Sequence[Row]], pad_id: int = 0, way: Way = PICKED) -> float:
     """Rows packed into these bins, against each row padded: the summed loss.
 
     Pass bins as they will be trained: under flash attention one bin keeps rows apart and several do not.
@@ -45,13 +45,13 @@ def check_packing(model: nn.Module, bins: Sequence[Sequence[Row]], pad_id: int =
     with _Evaluation(model):
         plain = sft_loss(model, collate([row for rows in bins for row in rows], pad_id).to(device)).sum
         try:
-            packed = sft_loss(model, collate_packed(bins, pad_id).to(device)).sum
+            packed = sft_loss(model, collate_packed(bins, pad_id).to(device), way).sum
         except (TypeError, ValueError, RuntimeError):
             return REFUSED
         return _difference(packed, plain)
 
 
-def check_shared_prompt(model: nn.Module, rows: Sequence[PairRow], pad_id: int = 0) -> float:
+def check_shared_prompt(model: nn.Module, rows: Sequence[PairRow], pad_id: int = 0, way: Way = PICKED) -> float:
     """The prompt encoded once for both answers, against a row for each answer: the largest difference of an answer.
 
     Sliding windows, ALiBi and layers other than attention do not allow it. A window shows only where rows are longer
@@ -61,7 +61,7 @@ def check_shared_prompt(model: nn.Module, rows: Sequence[PairRow], pad_id: int =
     with _Evaluation(model):
         separate = sequence_logprobs(model, collate_pairs(rows, pad_id, shared=False).to(device))
         try:
-            shared = sequence_logprobs(model, collate_pairs(rows, pad_id).to(device))
+            shared = sequence_logprobs(model, collate_pairs(rows, pad_id).to(device), way)
         except (TypeError, ValueError, RuntimeError):
             return REFUSED
         return _difference(_both(shared), _both(separate))

@@ -12,6 +12,7 @@ from torch import nn
 
 from regimen.finetune.batches.order import Indices, sorted_batches
 from regimen.finetune.batches.pairs import PairBatch, Reference
+from regimen.finetune.losses.head import Way
 from regimen.finetune.losses.reference import reference_logprobs
 from regimen.finetune.tokens.tokenrows import TokenRows
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 CHOSEN, REJECTED = "reference_chosen", "reference_rejected"
 
 
-def store_references(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int) -> None:
+def store_references(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int, way: Way) -> None:
     """Asks `model` for both answers of every pair. With several processes each asks for its share."""
 
     def made(indices: Indices) -> PairBatch:
@@ -32,7 +33,7 @@ def store_references(strategy: TrainingStrategy, model: nn.Module, rows: TokenRo
     batches = sorted_batches(strategy.lengths(rows), strategy.eval_batch_size or 2 * strategy.batch_size)
     mine = batches[processes.rank :: processes.world] if processes else batches
     with strategy.session.autocast() if strategy.session else nullcontext():  # as the policy will be computed
-        table = reference_logprobs(model, mine, made, len(rows))
+        table = reference_logprobs(model, mine, made, len(rows), way)
     asked = np.zeros(len(rows), dtype=bool)
     asked[np.concatenate([*mine, np.zeros(0, dtype=np.int64)])] = True
     for name, values in ((CHOSEN, table.chosen_R), (REJECTED, table.rejected_R)):

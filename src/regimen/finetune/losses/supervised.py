@@ -9,23 +9,24 @@ import torch
 from torch import nn
 
 from regimen.finetune.batches.collate import Batch
-from regimen.finetune.losses.head import target_logits
+from regimen.finetune.losses.head import PICKED, Way
 from regimen.finetune.losses.logprobs import token_logprobs
 from regimen.strategy import Loss
 
 
-def sft_loss(model: nn.Module, batch: Batch, *, fast: bool = True) -> Loss:
+def sft_loss(model: nn.Module, batch: Batch, way: Way = PICKED) -> Loss:
     """Cross-entropy in nats, summed over the trained tokens, in float32 whatever the model computes in.
 
-    `fast=False` computes the logits of all tokens; it is for models that `check_fast_head` says no to. Without
+    `way` is how logits are come to; `probes.logits_way` finds the fastest that gives a model's own numbers. Without
     gradients, so in evaluation, the metric `token_accuracy` comes with it: a training step does not pay for it.
     """
-    logits_NV, auxiliary = target_logits(model, batch.inputs, batch.targets.place_N, fast=fast)
-    total = -token_logprobs(logits_NV, batch.targets.token_N).sum()
-    count = batch.targets.token_N.numel()
+    logits_NV, auxiliary = way.logits(model, batch.inputs, batch.targets.place_N)
+    token_N, training = batch.targets.token_N, torch.is_grad_enabled()
+    total = -token_logprobs(logits_NV, token_N, overwrite=way.overwrites and training).sum()
+    count = token_N.numel()
     if auxiliary is not None:
         total = total + auxiliary * count
-    if torch.is_grad_enabled():
+    if training:
         return Loss(total, count)
-    correct = (logits_NV.argmax(dim=-1) == batch.targets.token_N).sum()
+    correct = (logits_NV.argmax(dim=-1) == token_N).sum()
     return Loss(total, count, {"token_accuracy": (correct, count)})

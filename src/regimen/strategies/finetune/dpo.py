@@ -61,7 +61,7 @@ class DPO(PreferenceStrategy):
         with self._as_reference(model) as other:
             for rows in (train, valid):
                 if rows is not None:
-                    store_references(self, other or model, rows, pad_id)
+                    store_references(self, other or model, rows, pad_id, self._way)
 
     def _as_reference(self, model: nn.Module) -> AbstractContextManager[Any]:
         """A context in which the reference can be asked: another model as its value, or the given one as it was."""
