@@ -1,11 +1,14 @@
 """Ours and TRL side by side: the same model, rows, batch size and optimizer, in turns A B C A B C.
 
-    python benchmarks/finetune_vs_trl.py [--quick] [--hidden 512] [--repetitions 3]
+    python benchmarks/finetune_vs_trl.py [--quick] [--hidden 512] [--repetitions 3] [--same-allocator]
 
-All turns are in one process, and what is measured is its CPU time on one thread, in which a busy neighbour shows less
-than in wall time. It covers training alone: TRL's tokenization and packing, which its constructor does, are not counted
-against it, but a reference pass is, ours as well as TRL's. Gradient checkpointing, on by default in TRL, is also shown
-switched off. `regimen run` asks the C library to keep freed memory; in one process that serves TRL's turns, too.
+What is measured is CPU time on one thread, in which a busy neighbour shows less than in wall time. It covers training
+alone: TRL's tokenization and packing, which its constructor does, are not counted against it, but a reference pass is,
+ours as well as TRL's. Gradient checkpointing, on by default in TRL, is also shown switched off.
+
+Each turn is a process of its own, forked from one that has imported everything and trained nothing, and begins with a
+few untimed steps. In one process for all, TRL would be another than its users have: `regimen run` asks the C library
+to keep freed memory, which lasts as long as the process. `--same-allocator` asks it for TRL's turns, too.
 
 Our side is a whole `regimen run`, with nothing switched off: record, finite checks, probes. Both sides save weights and
 optimizer at the end of an epoch, as a user would have them do.
@@ -22,6 +25,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import copy
 import logging
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -40,6 +44,7 @@ import trl
 
 import regimen
 from finetune_data import make_model, make_pairs, make_rows, make_tokenizer, tokens_of, write_rows
+from regimen.allocator import keep_freed_memory
 from regimen.finetune.batches.collate import Row, collate
 from regimen.finetune.batches.order import length_batches, padding_fraction
 from regimen.finetune.preferring import PreferenceStrategy
@@ -61,6 +66,28 @@ class Measured(NamedTuple):
 class Contestant(NamedTuple):
     name: str
     run: Callable[[], Measured]
+    warm_up: Callable[[], object]
+    """Untimed: the first steps load kernels and modules."""
+
+
+def in_a_process(contestant: Contestant) -> Measured:
+    """A turn in a fork, which trains, tells its numbers through a pipe, and is gone with all that it has set."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def turn() -> None:
+        contestant.warm_up()
+        theirs.send(contestant.run())
+
+    process = multiprocessing.get_context("fork").Process(target=turn)
+    process.start()
+    theirs.close()  # so that a child that fails ends the wait
+    try:
+        measured: Measured = ours.recv()
+    except EOFError:
+        raise SystemExit(f"{contestant.name} failed") from None
+    finally:
+        process.join()
+    return measured
 
 
 def ours(kind: str, folder: Path, data: Path, batch_size: int, epochs: int, output: str) -> Measured:
@@ -176,7 +203,7 @@ def make_trl_dpo(model: Any, texts: list[dict[str, str]], batch_size: int, check
 
 def compete(title: str, contestants: list[Contestant], repetitions: int, units: int, unit: str) -> None:
     """Runs all in turns; the first is ours, and ratios are taken within a turn."""
-    results = [[contestant.run() for contestant in contestants] for _ in range(repetitions)]
+    results = [[in_a_process(contestant) for contestant in contestants] for _ in range(repetitions)]
     print(f"\n{title} (n = {repetitions}; min / median / max)")
     print(f"{'':44}{'CPU s':>24}{f'{unit}/s':>10}{'ours is x faster':>24}{'steps':>7}{'loss':>9}")
     for place, contestant in enumerate(contestants):
@@ -208,11 +235,22 @@ def compete_sft(options: argparse.Namespace, model: Any, folder: Path) -> None:
         f"{padding_fraction(lengths, batches):.1%}, length batches folded (ours) {1 - lengths.sum() / area:.1%}"
     )
 
+    few = write_rows(make_rows(16), folder / "few.jsonl")
+    few_rows: list[Row] = tokens_of(settings("sft", folder, few, size, 1, str(folder / "runs")))
+
     def theirs(name: str, batch_size: int, checkpointing: bool, **extra: Any) -> Contestant:
-        return Contestant(name, lambda: trl_sft(copy.deepcopy(model), rows, batch_size, checkpointing, **extra))
+        def run(rows: list[Row]) -> Measured:
+            if options.same_allocator:
+                keep_freed_memory()
+            return trl_sft(copy.deepcopy(model), rows, batch_size, checkpointing, **extra)
+
+        return Contestant(name, lambda: run(rows), lambda: run(few_rows))
+
+    def run(rows: Path) -> Measured:
+        return ours("sft", folder, rows, size, 1, tempfile.mkdtemp(dir=folder))
 
     contestants = [
-        Contestant("regimen run", lambda: ours("sft", folder, data, size, 1, tempfile.mkdtemp(dir=folder))),
+        Contestant("regimen run", lambda: run(data), lambda: run(few)),
         theirs("TRL defaults", size, True),
         theirs("TRL, no checkpointing", size, False),
         theirs("TRL, length grouping, no checkpointing", size, False, train_sampling_strategy="group_by_length"),
@@ -233,12 +271,23 @@ def compete_dpo(options: argparse.Namespace, model: Any, folder: Path, epochs: i
     counted = f"{sum(sizes)} tokens with prompts once, {prompt / sum(sizes):.0%} prompt"
     print(f"\nDPO: {len(pairs)} pairs, {counted}, batch {size}")
 
+    few = write_rows(texts[:8], folder / "few-pairs.jsonl")
+
     def theirs(name: str, checkpointing: bool, **extra: Any) -> Contestant:
-        extra = {"num_train_epochs": epochs} | extra
-        return Contestant(name, lambda: timed(make_trl_dpo(copy.deepcopy(model), texts, size, checkpointing, **extra)))
+        def run(pairs: list[dict[str, str]]) -> Measured:
+            if options.same_allocator:
+                keep_freed_memory()
+            return timed(
+                make_trl_dpo(copy.deepcopy(model), pairs, size, checkpointing, num_train_epochs=epochs, **extra)
+            )
+
+        return Contestant(name, lambda: run(texts), lambda: run(texts[:8]))
+
+    def run(pairs: Path) -> Measured:
+        return ours("dpo", folder, pairs, size, epochs, tempfile.mkdtemp(dir=folder))
 
     contestants = [
-        Contestant("regimen run", lambda: ours("dpo", folder, data, size, epochs, tempfile.mkdtemp(dir=folder))),
+        Contestant("regimen run", lambda: run(data), lambda: run(few)),
         theirs("TRL defaults", True),
         theirs("TRL, no checkpointing", False),
         theirs("TRL, precomputed reference, no checkpointing", False, precompute_ref_log_probs=True),
@@ -254,6 +303,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", choices=["sft", "dpo1", "dpo3"], help="one of the three tables")
+    parser.add_argument("--same-allocator", action="store_true", help="TRL's turns keep freed memory, too")
     parser.add_argument("--quick", action="store_true", help="64 rows, 24 pairs, one repetition: a smoke test")
     options = parser.parse_args()
     if options.quick:
@@ -271,20 +321,11 @@ def main() -> None:
         folder = Path(name)
         model.save_pretrained(folder)
         make_tokenizer().save_pretrained(folder)
-        warm_up(model, folder)
         if options.only in (None, "sft"):
             compete_sft(options, model, folder)
         for epochs in (1, 3):
             if options.only in (None, f"dpo{epochs}"):
                 compete_dpo(options, model, folder, epochs)
-
-
-def warm_up(model: Any, folder: Path) -> None:
-    """Untimed: the first steps load kernels and modules."""
-    data = write_rows(make_rows(16), folder / "warm.jsonl")
-    described = settings("sft", folder, data, 8, 1, tempfile.mkdtemp(dir=folder))
-    regimen.run(described)
-    trl_sft(copy.deepcopy(model), tokens_of(described), 8, True)
 
 
 if __name__ == "__main__":
