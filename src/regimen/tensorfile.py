@@ -2,8 +2,8 @@
 
 A checkpoint is written to be read after a crash, if ever. Through the page cache every byte is copied into memory that
 the system has to find first, flushed from there, and what the cache held before is gone. Written directly, 87 MB cost a
-quarter of the CPU time and a third of the wall time (docs/performance.md). The hash is that of the bytes in memory, so
-that a verification compares what is on the disk with what was meant to be there.
+third of the CPU time and less than half of the wall time (docs/performance.md). The hash is of the bytes in memory,
+so that a verification compares what is on the disk with what was meant to be there.
 """
 
 from __future__ import annotations
