@@ -138,6 +138,9 @@ NOT_TAKEN: dict[str, Callable[[], Any]] = {
     "activation checkpointing": checkpointed,
     "sliding window": lambda: mistral(window=4),
     "dropout in attention": lambda: llama(attention_dropout=0.1),
+    "rotation by the longest row": lambda: llama(
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, max_position_embeddings=16
+    ),
     "another activation": lambda: llama(hidden_act="gelu"),
     "half precision": lambda: llama().to(torch.bfloat16),
 }

@@ -6,9 +6,8 @@ head.
 What differs from the model's own forward is the work, not the numbers: documents stand behind each other without
 padding and attend to themselves; tokens that no asked place looks back at are left out, such as the last one of each
 document; the last layer computes its MLP only for the places that are asked for; and the parts between matrix products
-go over memory less often. Embedding, projections and head are called as the modules that they
-are, so that adapters and quantized layers stay in force. The strategy asks the very model, before the first step,
-whether the numbers are its own.
+go over memory less often. Embedding, projections and head are called as the modules that they are, so that adapters and
+quantized layers stay in force. The strategy asks the very model, before the first step, whether its numbers are these.
 """
 
 from __future__ import annotations
@@ -67,7 +66,8 @@ def llama_states(model: nn.Module, inputs: Mapping[str, torch.Tensor], place_N: 
 
 def has_states(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> bool:
     """Whether this is such a model, in a state and with inputs that are known here: no dropout in attention, sliding
-    windows, half precision, activation checkpointing, hooks of somebody's, or mask of two dimensions.
+    windows, rotations that depend on the longest row, half precision, activation checkpointing, hooks of somebody's,
+    or mask of two dimensions.
     """
     return _body(model, inputs) is not None
 
@@ -155,6 +155,7 @@ def _body(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Any | None:
         and not getattr(config, "sliding_window", None)
         and not config.attention_dropout
         and not body.gradient_checkpointing
+        and body.rotary_emb.rope_type not in ("dynamic", "longrope")
         and len(body.layers) == config.num_hidden_layers > 0
         and body.norm.weight.dtype == torch.float32
         and body.norm.weight.device.type == "cpu"
