@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from regimen.finetune.kernels.rotary import rotated  # noqa: E402
 from regimen.finetune.losses.head import ALL, PICKED, WRITTEN_OUT, is_written_out  # noqa: E402
 from regimen.finetune.losses.preference import sequence_logprobs  # noqa: E402
 from regimen.finetune.losses.supervised import sft_loss  # noqa: E402
+from regimen.finetune.preferring import PreferenceStrategy  # noqa: E402
 from regimen.finetune.tokens.tokenrows import TokenRows  # noqa: E402
 from regimen.strategies.finetune.dpo import DPO  # noqa: E402
 from regimen.strategies.finetune.sft import SFT  # noqa: E402
@@ -175,6 +177,23 @@ def test_a_model_that_computes_something_else_is_found_out(strategy: str, monkey
     monkeypatch.setattr(mlp, "forward", lambda self, x: 1.01 * plain(self, x))
     made.before_training(llama(), TokenRows(data), None, 0)
     assert made._way is PICKED
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_half_precision_is_not_taken_for_another_model(kind: str) -> None:
+    """Shortcuts are proven in full precision: rounding to 8 bits would look like a fault of the model."""
+    made: Any = SFT() if kind == "sft" else DPO()
+    data = datasets.Dataset.from_list([dict(row) for row in (rows(16) if kind == "sft" else pairs(16))])
+    notes: list[str] = []
+    run = SimpleNamespace(note=notes.append)
+    made._session = SimpleNamespace(
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16), run=run, processes=None, name_row=str
+    )
+    if kind == "sft":
+        made.before_training(llama(), TokenRows(data), None, 0)
+    else:
+        PreferenceStrategy.before_training(made, llama(), TokenRows(data), None, 0)
+    assert (made._way, notes) == (PICKED, [])
 
 
 def test_the_parts_have_the_gradients_of_their_formulas() -> None:

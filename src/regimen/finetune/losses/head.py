@@ -5,7 +5,7 @@ B rows, T tokens, N trained tokens, H hidden size, V vocabulary.
 A hook in front of the model's own output head hands it the hidden states of the N trained positions, as one row of N
 tokens. The model's own forward does the rest, so scaled or soft-capped logits, adapters on the head, tied weights,
 autocast and wrappers for process groups stay as they are. For models built like Llama there is a forward written out
-by hand besides, in which they take a sixth less time.
+by hand besides, which takes 15 to 17 % less time.
 """
 
 from __future__ import annotations

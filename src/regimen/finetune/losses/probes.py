@@ -5,8 +5,8 @@ note.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -47,8 +47,7 @@ def keeps_packed_apart(strategy: TrainingStrategy, model: nn.Module, rows: Token
     if len(probe) < 2 * _PROBED:
         return False
     bins = [probe[:_PROBED], probe[_PROBED:]]
-    with _autocast(strategy):
-        difference = max(check_packing(model, bins, pad_id, way) for way in {PICKED, way})
+    difference = max(check_packing(model, bins, pad_id, one) for one in {PICKED, way})
     return _said(strategy, difference, model, "packed rows", "each row stands alone, padded")
 
 
@@ -62,21 +61,22 @@ def answers_way(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, p
 def shares_prompts(strategy: TrainingStrategy, model: nn.Module, rows: TokenRows, pad_id: int, way: Way) -> bool:
     """Whether the prompt may be encoded once for both answers."""
     probe = [rows[int(index)] for index in _longest(strategy, rows)]
-    with _autocast(strategy):
-        difference = check_shared_prompt(model, probe, pad_id, way)
+    difference = check_shared_prompt(model, probe, pad_id, way)
     return _said(strategy, difference, model, "a prompt shared by both answers", "each answer gets a row of its own")
 
 
 def _fastest(
     strategy: TrainingStrategy, model: nn.Module, inputs: Mapping[str, torch.Tensor], check: Callable[[Way], float]
 ) -> Way:
-    with _autocast(strategy):
-        if not _said(strategy, check(PICKED), model, "the logits of trained tokens alone", "all logits are computed"):
-            return ALL
-        if not is_written_out(model, inputs):
-            return PICKED
-        exact = _said(strategy, check(WRITTEN_OUT), model, "a forward written out", "its own is called")
-        return WRITTEN_OUT if exact else PICKED
+    """Compares in full precision, whatever the steps compute in: rounding would look like another model."""
+    if not _said(strategy, check(PICKED), model, "the logits of trained tokens alone", "all logits are computed"):
+        return ALL
+    with strategy.session.autocast() if strategy.session else nullcontext():  # there is none in half precision
+        known = is_written_out(model, inputs)
+    if not known:
+        return PICKED
+    exact = _said(strategy, check(WRITTEN_OUT), model, "a forward written out", "its own is called")
+    return WRITTEN_OUT if exact else PICKED
 
 
 def _said(strategy: TrainingStrategy, difference: float, model: nn.Module, what: str, instead: str) -> bool:
@@ -102,8 +102,3 @@ def _longest(strategy: TrainingStrategy, rows: TokenRows) -> Indices:
 
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-def _autocast(strategy: TrainingStrategy) -> AbstractContextManager[Any]:
-    """What the steps will compute in."""
-    return strategy.session.autocast() if strategy.session else nullcontext()
